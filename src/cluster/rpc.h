@@ -1,0 +1,144 @@
+// What gateways and agents say to each other, over the same authenticated connections that agents
+// use among themselves (io/peer_transport.h, frame kind kRpc).
+//
+// Every message may be lost with its connection. What must not be lost is asked again: the gateway
+// repeats a request (same `request` number, or the same message id for a cell) until it is
+// answered, and every receiver answers a repeated one the same way.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "jupyter/message.h"
+#include "model/ids.h"
+#include "model/membership.h"
+#include "raft/node.h"
+#include "replica/cell_log.h"
+#include "replica/cell_machine.h"
+
+namespace nbos::cluster {
+
+// ---- gateway to agent ----
+
+struct Hello {  // first on a new connection; answered by AgentInfo and a KernelStatus per replica
+    std::string gateway;
+};
+struct HostDirectory {  // where to reach the other hosts: "ip:port"
+    std::map<HostId, std::string> addresses;
+};
+struct StartReplica {  // answered by Reply once the replica exists on disk
+    std::uint64_t request = 0;
+    KernelId kernel;
+    ReplicaId replica;
+    // Set for the first members of a new kernel, the same for all of them. Empty: the replica
+    // joins, and learns everything from the leader once a ChangeMembers has added it.
+    std::optional<Membership> bootstrap;
+    replica::KernelOptions options;  // proposed by the lowest of the first members
+};
+struct StopReplica {  // forget it, log and all; not an error when it is not there
+    std::uint64_t request = 0;
+    KernelId kernel;
+    ReplicaId replica;
+};
+struct ClientMessage {  // shell (cells included), control and stdin messages from a client
+    KernelId kernel;
+    jupyter::Message message;
+};
+struct Interrupt {
+    std::uint64_t request = 0;
+    KernelId kernel;
+};
+struct Restart {  // answered when the new incarnation can serve
+    std::uint64_t request = 0;
+    KernelId kernel;
+    std::string session;  // the new Jupyter session id
+};
+struct Lead {  // take the leadership and become the next executor (migration)
+    std::uint64_t request = 0;
+    KernelId kernel;
+};
+struct ChangeMembers {  // to the leader's agent; add as learner, catch up, swap; answered when done
+    std::uint64_t request = 0;
+    KernelId kernel;
+    std::optional<std::pair<ReplicaId, HostId>> add;
+    std::optional<ReplicaId> remove;
+};
+struct KillInterpreter {  // `nbos kernel kill-replica`: SIGKILL, as a crash would
+    std::uint64_t request = 0;
+    KernelId kernel;
+};
+
+// ---- agent to gateway ----
+
+struct AgentInfo {
+    HostId host;
+    std::string version;
+    std::uint32_t cpus = 0;
+    std::uint64_t memory_bytes = 0;
+};
+struct Reply {
+    std::uint64_t request = 0;
+    bool ok = true;
+    Errc code = Errc::kInvalid;
+    std::string what;
+};
+struct KernelOutput {  // relayed as it is; a lower fence than one already seen is stale: dropped
+    KernelId kernel;
+    replica::Fence fence;  // zero for what belongs to no cell (completion, comm messages, ...)
+    jupyter::Message message;
+};
+struct CellStarted {  // the claim stands: the gateway says busy
+    KernelId kernel;
+    replica::Fence fence;
+    std::string session;
+    std::string msg_id;
+};
+struct CellEnded {  // the end of a cell, committed; sent again when its client asks again
+    KernelId kernel;
+    replica::Fence fence;
+    std::string session;
+    std::string msg_id;
+    replica::Ending ending = replica::Ending::kResult;
+    std::string reason;  // why there is no reply, for the user
+    std::optional<jupyter::Message> reply;  // the execute_reply
+    std::vector<jupyter::Message> outputs;  // a bounded tail; the gateway shows what it has not yet
+};
+enum class ExecutionState : std::uint8_t { kStarting, kIdle, kBusy, kDead };
+struct KernelStatus {  // pushed on every change, by every replica's agent
+    KernelId kernel;
+    ReplicaId replica;
+    HostId host;
+    raft::Role role = raft::Role::kFollower;
+    Term term;
+    ReplicaId leader;
+    Membership membership;
+    bool settled = false;
+    replica::KernelOptions options;
+    Sequence sequence;
+    std::uint64_t incarnation = 0;
+    ReplicaId executor;       // of the running cell, or the last one
+    std::uint32_t queued = 0; // cells that have not ended
+    ExecutionState state = ExecutionState::kStarting;
+    std::string interpreter;  // "starting", "ready", "running", "behind", "failed: why"
+    std::uint64_t state_bytes = 0;
+};
+struct ReplicaGone {  // stopped here, or removed from its group
+    KernelId kernel;
+    ReplicaId replica;
+};
+
+using Rpc = std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt,
+                         Restart, Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply,
+                         KernelOutput, CellStarted, CellEnded, KernelStatus, ReplicaGone>;
+
+Bytes encode(const Rpc& rpc);
+std::optional<Rpc> decode_rpc(std::string_view bytes);  // hostile input is fine
+
+}  // namespace nbos::cluster
