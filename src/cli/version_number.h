@@ -1,0 +1,11 @@
+// The version, as a release, the API and the command line say it. CMakeLists.txt's is compared
+// with it by tools/tidy.py.
+#pragma once
+
+#include <string_view>
+
+namespace nbos::cli {
+
+inline constexpr std::string_view kVersion = "0.1.0";
+
+}  // namespace nbos::cli
