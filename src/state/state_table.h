@@ -9,6 +9,7 @@
 //   value := u32 parts, then per part: u8 kind (0 inline; 1 is reserved for a chunk), u32 length, bytes
 //   delta := u8 version (1), u32 operations, then per operation:
 //            u8 op (1 put, 2 delete), key (u32 length, bytes), for put: value (u32 length, bytes)
+// An empty string is a delta, too: it changes nothing.
 //
 // Threads  Owned by one loop thread; not synchronised. Copies share their blobs.
 // Errors   A malformed delta changes nothing.
@@ -16,6 +17,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +32,9 @@ public:
     // Applies a delta whole or not at all. kInvalid: malformed, or it deletes what is not there.
     Status apply(std::string_view delta);
 
+    // The digest that apply(delta) would leave; the same errors.
+    nbos::Result<std::uint64_t> digest_after(std::string_view delta) const;
+
     // Independent of the order of changes: equal tables have equal digests, on every machine.
     std::uint64_t digest() const { return digest_; }
     std::size_t bytes() const { return bytes_; }  // keys and values
@@ -40,6 +45,13 @@ public:
     Bytes as_delta() const;
 
 private:
+    struct Change {  // what a delta does, checked; views into the delta; nullopt: deleted
+        std::map<std::string_view, std::optional<std::string_view>> values;
+        std::uint64_t digest = 0;
+        std::size_t bytes = 0;
+    };
+    nbos::Result<Change> change(std::string_view delta) const;
+
     std::map<std::string, Bytes, std::less<>> entries_;
     std::uint64_t digest_ = 0;
     std::size_t bytes_ = 0;
