@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "base/bytes.h"
+#include "base/wire.h"
 #include "model/ids.h"
 
 namespace nbos::replica {
@@ -85,5 +86,11 @@ using CellEntry =
 
 Bytes encode(const CellEntry& entry);
 std::optional<CellEntry> decode_cell_entry(std::string_view bytes);  // hostile input is fine
+
+// Pieces that other formats hold, too. Readers of hostile input: check `in` afterwards.
+void encode(Writer& out, const KernelOptions& options);
+KernelOptions decode_kernel_options(Reader& in);
+Outcome get_outcome(Reader& in);
+bool get_bool(Reader& in);  // fails on a byte that is neither 0 nor 1
 
 }  // namespace nbos::replica

@@ -5,21 +5,23 @@
 // consensus.md section 9). The driver (agent/kernel_replica.h) turns events into work.
 //
 // Threads  Owned by the agent's loop thread; not synchronised.
-// Errors   An entry that cannot be decoded is void and reported as kMalformed: never a crash.
+// Errors   An entry that cannot be decoded is void, like any other that has no effect.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/wire.h"
 #include "model/ids.h"
 #include "replica/cell_log.h"
 #include "state/state_table.h"
@@ -101,37 +103,101 @@ struct Void {  // no effect; `why` is for the log
 using Event = std::variant<Configured, CellQueued, SubmitRepeated, CellClaimed, ClaimEnded,
                            CellEnded, Diverged, WasReset, Void>;
 
+// The same on every replica of a kernel, or they would not agree: they are constants of a release.
 struct Limits {
-    std::size_t queued_cells_max = 1000;      // above it a Submit ends at once, cancelled
-    std::size_t finished_cells_max = 256;     // replies kept for clients that ask again
-    std::size_t remembered_ids_max = 10'000;  // (session, msg_id) pairs for deduplication
+    std::size_t queued_cells_max = 1000;            // above it a Submit ends at once, cancelled
+    std::size_t queued_bytes_max = 64U << 20U;      // of requests; likewise
+    std::size_t finished_cells_max = 256;           // replies kept for clients that ask again
+    std::size_t finished_bytes_max = 16U << 20U;    // of those; the newest one is always kept
+    std::size_t remembered_ids_max = 10'000;  // (session, msg_id) of ended cells: deduplication
+    std::size_t past_sessions_max = 64;       // of earlier incarnations: a late Reset is void
 };
 
 class CellMachine {
 public:
     explicit CellMachine(Limits limits = {});
 
+    // An empty command (a no-op of Raft's) gives no event; so does a Cancel of a cell that must
+    // wait for its turn to end. A driver whose own Result or part is void while its claim still
+    // stands proposes all of it again, or ExecutorLost: nothing else ends the cell.
+    // When the executor of the standing claim leaves the group, the driver proposes ExecutorLost;
+    // nothing changes here until that is applied.
     std::vector<Event> apply(Term term, Index index, std::string_view command);
-    // The executor of the standing claim left the group: the driver proposes ExecutorLost; nothing
-    // changes here until that is applied.
 
     Bytes snapshot() const;  // everything below, and the table
     static nbos::Result<CellMachine> restore(std::string_view snapshot, Limits limits = {});
 
-    const std::optional<KernelOptions>& options() const;
-    const std::string& session() const;  // the present incarnation's Jupyter session id
-    CellNumber next_cell() const;  // the lowest cell that has not ended; may not be submitted yet
-    Epoch epoch() const;
-    const std::optional<Standing>& standing() const;
-    const std::deque<QueuedCell>& queue() const;  // not ended; the first is the running or next one
-    Sequence sequence() const;
-    std::uint64_t incarnation() const;  // counts Resets
-    ReplicaId last_executor() const;    // 0: none yet; the preferred next one
-    const state::StateTable& table() const;
+    const std::optional<KernelOptions>& options() const { return options_; }
+    // The present incarnation's Jupyter session id.
+    const std::string& session() const { return session_; }
+    // The lowest cell that has not ended; may not be submitted yet.
+    CellNumber next_cell() const;
+    Epoch epoch() const { return epoch_; }
+    const std::optional<Standing>& standing() const { return standing_; }
+    // Not ended; the first is the running or next one.
+    const std::deque<QueuedCell>& queue() const { return queue_; }
+    Sequence sequence() const { return sequence_; }  // never falls; a Reset counts as a change
+    std::uint64_t incarnation() const { return incarnation_; }  // counts Resets
+    // Of the last accepted Result: the preferred next one. 0: none, or it was lost since.
+    ReplicaId last_executor() const { return last_executor_; }
+    const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
 
 private:
-    // The helper that writes this file fills in the state; all of it is in snapshot().
+    struct Ended {  // one of the remembered ids
+        std::string session;
+        std::string msg_id;
+        std::optional<Finished> answer;  // nullopt: ended, and the answer is no longer kept
+    };
+    using Id = std::pair<std::string, std::string>;
+    using Events = std::vector<Event>;
+
+    void on(const Configure& entry, Fence fence, Events& events);
+    void on(const Submit& entry, Fence fence, Events& events);
+    void on(const Claim& entry, Fence fence, Events& events);
+    void on(const Yield& entry, Fence fence, Events& events);
+    void on(const ResultPart& entry, Fence fence, Events& events);
+    void on(const Result& entry, Fence fence, Events& events);
+    void on(const ExecutorLost& entry, Fence fence, Events& events);
+    void on(const Cancel& entry, Fence fence, Events& events);
+    void on(const Reset& entry, Fence fence, Events& events);
+
+    std::string why_not_standing(CellNumber cell, Epoch epoch, ReplicaId replica) const;
+    std::optional<std::string> joined_delta(const Result& entry) const;
+    void end_claim();  // without a delta: the epoch grows
+    void end_first(Ending ending, Finished finished, Events& events);
+    void end_cancelled_heads(Events& events);
+    void end_all(Ending ending, const std::string& reason, Events& events);
+    void remember(Ended ended);
+    void trim();
+    void restore_queue(Reader& in);
+    void restore_ended(Reader& in);
+
+    Limits limits_;
+
+    // All of this is in snapshot().
+    std::optional<KernelOptions> options_;
+    std::string session_;
+    std::deque<std::string> past_sessions_;
+    std::uint64_t incarnation_ = 0;
+    CellNumber last_submitted_;
+    std::deque<QueuedCell> queue_;
+    std::map<CellNumber, std::string> cancelled_;  // queued, to end as cancelled in their turn
+    Epoch epoch_;
+    std::optional<Standing> standing_;
+    std::map<std::uint32_t, Bytes> parts_;  // of the standing claim's Result, by number
+    Sequence sequence_;
+    ReplicaId last_executor_;
+    std::deque<Ended> ended_;  // oldest first
+    state::StateTable table_;
+
+    // Derived.
+    std::uint64_t ended_dropped_ = 0;  // so many came before ended_.front()
+    std::map<Id, std::uint64_t> ended_at_;  // ordinal: position in ended_ plus ended_dropped_
+    std::set<Id> queued_ids_;
+    std::size_t queued_bytes_ = 0;
+    std::size_t answers_ = 0;  // in ended_: always its newest ones
+    std::size_t answer_bytes_ = 0;
 };
 
 }  // namespace nbos::replica

@@ -1,0 +1,356 @@
+#include "replica/cell_machine.h"
+
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace nbos::replica {
+namespace {
+
+void add_void(std::vector<Event>& events, std::string why) {
+    events.push_back(Void{std::move(why)});
+}
+
+std::size_t bytes_of(const Finished& finished) {
+    return finished.reply.size() + finished.outputs.size() + finished.reason.size();
+}
+
+}  // namespace
+
+CellMachine::CellMachine(Limits limits) : limits_(limits) {}
+
+std::vector<Event> CellMachine::apply(Term term, Index index, std::string_view command) {
+    Events events;
+    if (command.empty()) {
+        return events;
+    }
+    const auto entry = decode_cell_entry(command);
+    if (!entry) {
+        add_void(events, fmt::format("malformed entry of {} bytes", command.size()));
+        return events;
+    }
+    std::visit([&](const auto& body) { on(body, Fence{term, index}, events); }, *entry);
+    return events;
+}
+
+CellNumber CellMachine::next_cell() const {
+    return queue_.empty() ? CellNumber{last_submitted_.value + 1} : queue_.front().number;
+}
+
+std::optional<Finished> CellMachine::finished(const std::string& session,
+                                              const std::string& msg_id) const {
+    const auto found = ended_at_.find(Id{session, msg_id});
+    if (found == ended_at_.end()) {
+        return std::nullopt;
+    }
+    const auto& ended = ended_[static_cast<std::size_t>(found->second - ended_dropped_)];
+    if (ended.answer) {
+        return ended.answer;
+    }
+    // Its client must not wait for ever.
+    return Finished{.outcome = Outcome::kError,
+                    .reason = "this cell has ended, so long ago that its reply is not kept"};
+}
+
+void CellMachine::on(const Configure& entry, Fence, Events& events) {
+    if (options_) {
+        return add_void(events, "the kernel is configured already");
+    }
+    options_ = entry.options;
+    session_ = entry.options.session;
+    events.push_back(Configured{});
+}
+
+void CellMachine::on(const Submit& entry, Fence, Events& events) {
+    if (entry.msg_id.empty()) {
+        return add_void(events, "a Submit without a message id");
+    }
+    const Id id{entry.session, entry.msg_id};
+    if (queued_ids_.contains(id)) {
+        events.push_back(SubmitRepeated{entry.session, entry.msg_id, std::nullopt});
+        return;
+    }
+    if (ended_at_.contains(id)) {
+        events.push_back(SubmitRepeated{entry.session, entry.msg_id,
+                                        finished(entry.session, entry.msg_id)});
+        return;
+    }
+    QueuedCell cell{.session = entry.session,
+                    .msg_id = entry.msg_id,
+                    .stop_on_error = entry.stop_on_error,
+                    .request = entry.request};
+    const bool too_many = queue_.size() >= limits_.queued_cells_max;
+    // A single request above the limit is still served: only a queue can be too long.
+    const bool too_large = !queue_.empty() &&
+                           queued_bytes_ + entry.request.size() > limits_.queued_bytes_max;
+    if (too_many || too_large) {
+        // It gets no number: numbers end in order and without gaps (rule 5), and this one ends
+        // ahead of those that wait.
+        Finished answer{.outcome = Outcome::kAborted,
+                        .reason = fmt::format("{} cells are waiting already; run this one again "
+                                              "when some of them have ended", queue_.size())};
+        remember(Ended{entry.session, entry.msg_id, answer});
+        events.push_back(CellEnded{.ending = Ending::kCancelled,
+                                   .cell = std::move(cell),
+                                   .finished = std::move(answer),
+                                   .sequence = sequence_});
+        return;
+    }
+    cell.number = CellNumber{++last_submitted_.value};
+    queued_bytes_ += cell.request.size();
+    queued_ids_.insert(id);
+    events.push_back(CellQueued{cell.number});
+    queue_.push_back(std::move(cell));
+}
+
+void CellMachine::on(const Claim& entry, Fence fence, Events& events) {
+    if (!options_) {
+        return add_void(events, "a claim before the kernel is configured");
+    }
+    if (queue_.empty() || entry.cell != queue_.front().number) {
+        return add_void(events, fmt::format("a claim of cell {}, but the next one is {}",
+                                            entry.cell.value, next_cell().value));
+    }
+    if (entry.epoch != epoch_) {
+        return add_void(events, fmt::format("a claim of epoch {} in epoch {}", entry.epoch.value,
+                                            epoch_.value));
+    }
+    if (standing_) {
+        return add_void(events, fmt::format("cell {} is claimed by replica {} already",
+                                            entry.cell.value, standing_->replica.value));
+    }
+    if (entry.replica == ReplicaId{}) {
+        return add_void(events, "a claim for nobody");
+    }
+    standing_ = Standing{entry.cell, entry.epoch, entry.replica, fence};
+    events.push_back(CellClaimed{*standing_, queue_.front()});
+}
+
+void CellMachine::on(const Yield& entry, Fence, Events& events) {
+    if (auto why = why_not_standing(entry.cell, entry.epoch, entry.replica); !why.empty()) {
+        return add_void(events, std::move(why));
+    }
+    end_claim();
+    events.push_back(ClaimEnded{entry.cell});
+    end_cancelled_heads(events);
+}
+
+void CellMachine::on(const ResultPart& entry, Fence, Events& events) {
+    if (auto why = why_not_standing(entry.cell, entry.epoch, entry.replica); !why.empty()) {
+        return add_void(events, std::move(why));
+    }
+    // In any order: proposals that reach the leader over another host may overtake each other.
+    if (!parts_.emplace(entry.number, entry.slice).second) {
+        add_void(events, fmt::format("part {} is here already", entry.number));
+    }
+}
+
+void CellMachine::on(const Result& entry, Fence, Events& events) {
+    if (auto why = why_not_standing(entry.cell, entry.epoch, entry.replica); !why.empty()) {
+        return add_void(events, std::move(why));
+    }
+    if (entry.base != sequence_) {
+        return add_void(events, fmt::format("a result for sequence {} at sequence {}",
+                                            entry.base.value, sequence_.value));
+    }
+    auto delta = joined_delta(entry);
+    if (!delta) {
+        return add_void(events, fmt::format("a result of {} parts, but {} are here", entry.parts,
+                                            parts_.size()));
+    }
+    if (const auto applied = table_.apply(*delta); !applied) {
+        return add_void(events, applied.error().what);
+    }
+    const bool diverged = table_.digest() != entry.digest;
+    const bool stop = entry.outcome == Outcome::kError && queue_.front().stop_on_error;
+    sequence_ = Sequence{sequence_.value + 1};
+    last_executor_ = entry.replica;
+    standing_.reset();
+    parts_.clear();
+    end_first(Ending::kResult,
+              Finished{.cell = entry.cell,
+                       .outcome = entry.outcome,
+                       .reply = entry.reply,
+                       .outputs = entry.outputs},
+              events);
+    auto& ended = std::get<CellEnded>(events.back());
+    ended.executor = entry.replica;
+    ended.delta = Bytes(std::move(*delta));
+    if (diverged) {
+        events.push_back(Diverged{sequence_});
+    }
+    if (stop) {
+        end_all(Ending::kAborted, fmt::format("cell {} failed before it", entry.cell.value),
+                events);
+    }
+    end_cancelled_heads(events);
+}
+
+void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
+    if (!standing_ || standing_->cell != entry.cell || standing_->epoch != entry.epoch) {
+        return add_void(events, fmt::format("no claim of cell {} in epoch {} stands",
+                                            entry.cell.value, entry.epoch.value));
+    }
+    const auto executor = standing_->replica;
+    if (last_executor_ == executor) {
+        last_executor_ = ReplicaId{};
+    }
+    end_claim();
+    end_first(Ending::kExecutorLost,
+              Finished{.cell = entry.cell, .outcome = Outcome::kError, .reason = entry.reason},
+              events);
+    std::get<CellEnded>(events.back()).executor = executor;
+    end_cancelled_heads(events);
+}
+
+void CellMachine::on(const Cancel& entry, Fence, Events& events) {
+    if (standing_ && standing_->cell == entry.cell) {
+        return add_void(events, fmt::format("cell {} is claimed", entry.cell.value));
+    }
+    if (queue_.empty() || entry.cell < queue_.front().number || last_submitted_ < entry.cell) {
+        return add_void(events, fmt::format("cell {} is not queued", entry.cell.value));
+    }
+    // Cells end in number order (rule 5): one in mid-queue waits for its turn to end.
+    if (!cancelled_.emplace(entry.cell, entry.reason).second) {
+        return add_void(events, fmt::format("cell {} is cancelled already", entry.cell.value));
+    }
+    end_cancelled_heads(events);
+}
+
+void CellMachine::on(const Reset& entry, Fence, Events& events) {
+    if (!options_) {
+        return add_void(events, "a reset before the kernel is configured");
+    }
+    bool repeated = entry.session.empty() || entry.session == session_;
+    for (const auto& past : past_sessions_) {
+        repeated = repeated || past == entry.session;
+    }
+    if (repeated) {
+        return add_void(events, "this reset has been done already");
+    }
+    if (standing_) {
+        const auto executor = standing_->replica;
+        const auto cell = standing_->cell;
+        end_claim();
+        end_first(Ending::kReset,
+                  Finished{.cell = cell,
+                           .outcome = Outcome::kError,
+                           .reason = "the kernel was restarted"},
+                  events);
+        std::get<CellEnded>(events.back()).executor = executor;
+    }
+    end_all(Ending::kReset, "the kernel was restarted", events);
+    past_sessions_.push_back(session_);
+    if (past_sessions_.size() > limits_.past_sessions_max) {
+        past_sessions_.pop_front();
+    }
+    session_ = entry.session;
+    ++incarnation_;
+    // A number of its own, so that no late delta of the old state fits the new one.
+    sequence_ = Sequence{sequence_.value + 1};
+    table_.clear();
+    events.push_back(WasReset{session_});
+}
+
+std::string CellMachine::why_not_standing(CellNumber cell, Epoch epoch, ReplicaId replica) const {
+    if (standing_ && standing_->cell == cell && standing_->epoch == epoch &&
+        standing_->replica == replica) {
+        return {};
+    }
+    return fmt::format("replica {} does not hold cell {} in epoch {}", replica.value, cell.value,
+                       epoch.value);
+}
+
+std::optional<std::string> CellMachine::joined_delta(const Result& entry) const {
+    if (parts_.size() != entry.parts) {
+        return std::nullopt;
+    }
+    std::string delta;
+    std::uint32_t number = 0;
+    for (const auto& [have, slice] : parts_) {
+        if (have != number++) {
+            return std::nullopt;
+        }
+        delta.append(slice.view());
+    }
+    delta.append(entry.delta.view());
+    return delta;
+}
+
+void CellMachine::end_claim() {
+    standing_.reset();
+    parts_.clear();
+    epoch_ = Epoch{epoch_.value + 1};
+}
+
+void CellMachine::end_first(Ending ending, Finished finished, Events& events) {
+    NBOS_CHECK(!queue_.empty() && !standing_, "only the first cell can end, its claim before it");
+    auto cell = std::move(queue_.front());
+    queue_.pop_front();
+    queued_bytes_ -= cell.request.size();
+    queued_ids_.erase(Id{cell.session, cell.msg_id});
+    cancelled_.erase(cell.number);
+    remember(Ended{cell.session, cell.msg_id, finished});
+    events.push_back(CellEnded{.ending = ending,
+                               .cell = std::move(cell),
+                               .finished = std::move(finished),
+                               .sequence = sequence_});
+}
+
+void CellMachine::end_cancelled_heads(Events& events) {
+    while (!standing_ && !queue_.empty()) {
+        const auto cancelled = cancelled_.find(queue_.front().number);
+        if (cancelled == cancelled_.end()) {
+            return;
+        }
+        end_first(Ending::kCancelled,
+                  Finished{.cell = cancelled->first,
+                           .outcome = Outcome::kAborted,
+                           .reason = cancelled->second},
+                  events);
+    }
+}
+
+void CellMachine::end_all(Ending ending, const std::string& reason, Events& events) {
+    while (!queue_.empty()) {
+        end_first(ending,
+                  Finished{.cell = queue_.front().number,
+                           .outcome = Outcome::kAborted,
+                           .reason = reason},
+                  events);
+    }
+}
+
+void CellMachine::remember(Ended ended) {
+    ended_at_[Id{ended.session, ended.msg_id}] = ended_dropped_ + ended_.size();
+    if (ended.answer) {
+        ++answers_;
+        answer_bytes_ += bytes_of(*ended.answer);
+    }
+    ended_.push_back(std::move(ended));
+    trim();
+}
+
+void CellMachine::trim() {
+    while (answers_ > limits_.finished_cells_max ||
+           (answers_ > 1 && answer_bytes_ > limits_.finished_bytes_max)) {
+        auto& oldest = ended_[ended_.size() - answers_];
+        answer_bytes_ -= bytes_of(*oldest.answer);
+        oldest.answer.reset();
+        --answers_;
+    }
+    while (ended_.size() > limits_.remembered_ids_max) {
+        const auto& oldest = ended_.front();
+        if (oldest.answer) {
+            answer_bytes_ -= bytes_of(*oldest.answer);
+            --answers_;
+        }
+        ended_at_.erase(Id{oldest.session, oldest.msg_id});
+        ended_.pop_front();
+        ++ended_dropped_;
+    }
+}
+
+}  // namespace nbos::replica
