@@ -1,0 +1,21 @@
+// JSON as text: quoting, checking, and taking an object apart without rewriting its values.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace nbos::jupyter {
+
+// `text` as a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD.
+std::string quoted(std::string_view text);
+
+bool is_json_object(std::string_view text);  // whole, and nested at most 512 deep
+
+// The values of the object's fields as they stand in `text`: views into it. A repeated field has
+// its last value. nullopt unless is_json_object(text).
+std::optional<std::map<std::string, std::string_view, std::less<>>> object_fields(
+    std::string_view text);
+
+}  // namespace nbos::jupyter
