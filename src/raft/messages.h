@@ -17,8 +17,11 @@
 
 namespace nbos::raft {
 
-// Names a proposal for ever: `sequence` counts the proposals of one node (one placement) from 1.
-// A proposal may reach the log twice (a retry over a change of leader); it is applied once.
+// Names a proposal for ever. The high 32 bits of `sequence` count the starts of the proposer (its
+// HardState::incarnation), the low ones its proposals since that start, from 1: a node that
+// restarts does not know which numbers its former self has used up.
+// A proposal may reach the log twice (a retry over a change of leader); it is applied once. One of
+// an earlier start that commits after one of a later start is void: nobody waits for it any more.
 struct ProposalId {
     ReplicaId proposer;
     std::uint64_t sequence = 0;  // 0: not a proposal (no-op and configuration entries)
@@ -45,10 +48,12 @@ struct HardState {
     Term term;
     ReplicaId vote;  // 0: none in this term
     Index commit;
+    std::uint64_t incarnation = 0;  // starts of this node; see ProposalId
     bool operator==(const HardState&) const = default;
 };
 
 // Which proposals of each node have been applied: all up to `through`, and those in `above`.
+// Entries of nodes that have left stay (a few bytes a placement): a late copy may still arrive.
 struct AppliedProposals {
     std::uint64_t through = 0;
     std::vector<std::uint64_t> above;  // sorted
@@ -73,7 +78,8 @@ enum class MessageKind : std::uint8_t {
     kAppend,          // term, prev (index, term), entries, commit, round
     kAppendReply,     // term, reject, match (or hint_index/hint_term), round
     kHeartbeat,       // term, commit (never above what the receiver is known to match), round
-    kHeartbeatReply,  // term, round
+                      // (0: only tells of a commit, no reply wanted)
+    kHeartbeatReply,  // term, round, hint_index (its last index; NOT what it matches)
     kSnapshotChunk,   // term, snapshot id (index, term), offset, chunk, last_chunk, round
     kSnapshotReply,   // term, snapshot id, offset (the next one wanted), reject, round
     kTimeoutNow,      // term: campaign at once (leadership transfer)

@@ -3,6 +3,9 @@
 // No sockets, files, threads, clocks or global randomness, so the same object runs on a server, in
 // a unit test and by the thousand in the simulator. Section numbers are those of Ongaro's thesis
 // (2014). Rules that differ from the paper carry the reason where they stand.
+//
+// Errors   A broken invariant throws InvariantBroken (raft/invariant.h): the group must stop, the
+//          other groups of the process need not. The node is not usable afterwards.
 #pragma once
 
 #include <cstdint>
@@ -107,8 +110,9 @@ public:
     // Answers through Output::reads or lost_reads, on any member.
     void read_index(std::uint64_t context);
 
-    // The application's state at `index` (applied; above the last snapshot). Drops the log up to
-    // there, except `keep_bytes` of entries that slow followers may still want.
+    // The application's state at `index` (applied; above the last snapshot, otherwise ignored).
+    // Drops the log up to there, except `keep_bytes` of entries that slow followers may still want.
+    // The driver stores snapshot() behind the writes of every Output taken so far.
     void compact(Index index, Bytes state, std::size_t keep_bytes = 0);
 
     bool has_output() const;
@@ -122,6 +126,8 @@ public:
     Index applied() const;  // the highest index handed out in Output::committed
     Index last_index() const;
     Index snapshot_index() const;
+    const Snapshot& snapshot() const;  // the last one taken or installed: what compact() stores
+    Index first_index() const;         // of the oldest entry held; may lie below the snapshot
     std::optional<Term> term_at(Index index) const;  // nullopt: compacted away, or not there yet
     std::size_t log_bytes() const;  // entries held since the snapshot
     const Membership& membership() const;  // in force: from the snapshot and the log, by one rule
@@ -129,7 +135,7 @@ public:
     // Leader only: how far each other member is; empty elsewhere.
     std::map<ReplicaId, Progress> progress() const;
 
-    void plant(const Mutants& mutants);  // tests only
+    void plant(const Mutants& mutants);  // defined only with NBOS_RAFT_MUTANTS
 
 private:
     class Impl;
