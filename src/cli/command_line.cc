@@ -57,8 +57,7 @@ Command& Command::required(const std::string& names, std::string& value, const s
 }
 
 void Command::does(Action action) {
-    app_of(app_).callback(
-        [action = std::move(action), code = exit_code_] { *code = action(); });
+    app_of(app_).callback([action = std::move(action), code = exit_code_] { *code = action(); });
 }
 
 class CommandLine::Impl {
