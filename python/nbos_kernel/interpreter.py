@@ -1,0 +1,279 @@
+"""The kernel of an interpreter: stock ipykernel, plus run, capture and delta around each cell.
+
+An executor gets a `run` frame and an execute_request with the same message id, on two sockets and
+in any order. User code starts only when both are here and the interpreter's state is the one the
+cell is based on. When it ends, what it changed is sent as a `delta` frame, then the reply leaves.
+
+Threads  Everything here runs on the main thread. Frames arrive through the main loop, in order.
+"""
+
+import asyncio
+import os
+import platform
+import random
+import signal
+import sys
+import time
+
+import ipykernel
+from ipykernel.ipkernel import IPythonKernel
+
+from . import frames
+from .engine import Engine
+
+RUN_WAIT_S = 30.0  # how long an execute_request waits for its run frame
+NOTICE_PATHS_MAX = 8  # how many objects the notice under a cell names
+
+
+class NbosKernel(IPythonKernel):
+    """See the module. `attach` gives it its link and announces it to the agent."""
+
+    _link = None
+
+    # ---- life cycle ------------------------------------------------------------------------------
+
+    def attach(self, link):
+        self._link = link
+        self._engine = Engine(self.shell)
+        self._sequence = None  # unknown until the first load, apply or run
+        self._runs = {}  # msg_id -> header of a run frame that waits for its request
+        self._run_waiter = None
+        self._run = None
+        self._unsupported = []
+
+    def start(self):
+        super().start()
+        if self._link is None:
+            return
+        loop = asyncio.get_event_loop()
+        self._link.start(loop.call_soon_threadsafe, self._on_frame)
+        hello = {
+            "pid": os.getpid(),
+            "token": self._link.token,
+            "python": platform.python_version(),
+            "ipykernel": ipykernel.__version__,
+            "engine": self._engine.name,
+        }
+        # From the loop, so that the agent hears of it only when requests can be served.
+        loop.call_soon(self._link.send, frames.HELLO, hello)
+
+    def _on_frame(self, kind, header, body):
+        if kind == frames.RUN:
+            self._on_run(header)
+        elif kind == frames.ADOPT:
+            self._answer(frames.ADOPTED, {}, self._adopt, header)
+        elif kind == frames.LOAD:
+            self._answer(frames.APPLIED, header, self._load, header, body)
+        elif kind == frames.APPLY:
+            self._answer(frames.APPLIED, header, self._apply, header, body)
+
+    def _answer(self, kind, header, work, *args):
+        error = None
+        with _no_interrupts():
+            try:
+                work(*args)
+            except BaseException as failure:
+                self.log.error("frame failed", exc_info=True)
+                error = f"{type(failure).__name__}: {failure}"
+        answer = {"ok": error is None, "error": error}
+        if kind == frames.APPLIED:
+            answer["sequence"] = header["sequence"]
+        self._link.send(kind, answer)
+
+    def _adopt(self, header):
+        if header.get("env") is not None:
+            os.environ.clear()
+            os.environ.update(header["env"])
+        if header.get("cwd"):
+            os.chdir(header["cwd"])
+        self.session.session = header["session"]
+        if header.get("username"):
+            self.session.username = header["username"]
+        if header.get("kernel"):
+            self.ident = header["kernel"]
+            self.shell.displayhook.topic = self._topic("execute_result")
+        name = os.environ.get("JPY_SESSION_NAME")
+        if name:
+            self.shell.user_ns["__session__"] = name
+        reseed()
+        self._engine.adopt(str(header.get("replica", "")))
+        self._sequence = 0
+
+    def _load(self, header, body):
+        self._sequence = None
+        self._engine.load(body)
+        self._sequence = header["sequence"]
+
+    def _apply(self, header, body):
+        if header["base"] != self._sequence:
+            raise RuntimeError(
+                f"the delta is based on sequence {header['base']}, this interpreter has {self._sequence}"
+            )
+        self._sequence = None
+        self._engine.apply(body)
+        self._sequence = header["sequence"]
+
+    # ---- a cell ----------------------------------------------------------------------------------
+
+    def _on_run(self, header):
+        self._runs = {header["msg_id"]: header}  # one cell at a time: an older one is obsolete
+        if self._run_waiter is not None and not self._run_waiter.done():
+            self._run_waiter.set_result(None)
+
+    async def _expect_run(self, msg_id):
+        """The run frame of this request; None when it did not come in time."""
+        deadline = time.monotonic() + RUN_WAIT_S
+        while msg_id not in self._runs:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._run_waiter = asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.wait_for(self._run_waiter, left)
+            except asyncio.TimeoutError:
+                return None
+            finally:
+                self._run_waiter = None
+        return self._runs.pop(msg_id)
+
+    async def execute_request(self, stream, ident, parent):
+        run = await self._expect_run(parent["header"]["msg_id"])
+        problem = None
+        if run is None:
+            problem = "the agent did not say that this cell may run"
+        elif run["base"] != self._sequence:
+            problem = f"this interpreter has sequence {self._sequence}, the cell needs {run['base']}"
+        if problem is not None:
+            if run is not None:
+                self._send_delta(run, b"", 0.0, problem)
+            self._refuse(stream, ident, parent, problem)
+            return
+        self._run = run
+        self._unsupported = []
+        try:
+            await super().execute_request(stream, ident, parent)
+        finally:
+            self._run = None
+
+    def _refuse(self, stream, ident, parent, problem):
+        content = {
+            "status": "error",
+            "ename": "NotebookOSError",
+            "evalue": problem,
+            "traceback": [f"NotebookOSError: {problem}. The cell did not run; run it again."],
+            "execution_count": self.execution_count - 1,
+            "user_expressions": {},
+            "payload": [],
+        }
+        self.session.send(stream, "execute_reply", content, parent, ident=ident)
+
+    async def do_execute(self, code, silent, *args, **kwargs):
+        if self._run is None:
+            return await super().do_execute(code, silent, *args, **kwargs)
+        self._engine.before_cell()
+        try:
+            return await super().do_execute(code, silent, *args, **kwargs)
+        except KeyboardInterrupt:
+            # An interrupt between user code and IPython's own handling: the cell still gets a reply.
+            return self._interrupted()
+        finally:
+            self._capture()
+
+    def _interrupted(self):
+        return {
+            "status": "error",
+            "ename": "KeyboardInterrupt",
+            "evalue": "",
+            "traceback": ["KeyboardInterrupt"],
+            "execution_count": self.execution_count - 1,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+    def _capture(self):
+        started = time.perf_counter()
+        error = None
+        delta = b""
+        with _no_interrupts():
+            try:
+                delta, self._unsupported = self._engine.capture()
+            except BaseException as failure:
+                self.log.error("capture failed", exc_info=True)
+                error = f"{type(failure).__name__}: {failure}"
+            milliseconds = (time.perf_counter() - started) * 1e3
+            self._sequence = self._run["base"] + 1 if error is None else None
+            self._send_delta(self._run, delta, milliseconds, error)
+        self._notice(error)
+
+    def _send_delta(self, run, delta, milliseconds, error):
+        header = {
+            "cell": run["cell"],
+            "epoch": run["epoch"],
+            "msg_id": run["msg_id"],
+            "unsupported": self._unsupported,
+            "ms": round(milliseconds, 3),
+            "error": error,
+        }
+        self._link.send(frames.DELTA, header, delta)
+
+    def _notice(self, error):
+        """Tells the user under the cell what other replicas will not have."""
+        if error is not None:
+            text = f"NotebookOS could not save what this cell changed: {error}\n"
+        elif self._unsupported:
+            text = describe(self._unsupported)
+        else:
+            return
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        self.session.send(
+            self.iopub_socket,
+            "stream",
+            {"name": "stderr", "text": text},
+            parent=self.get_parent("shell"),
+            ident=self._topic("stream"),
+        )
+
+    def finish_metadata(self, parent, metadata, reply_content):
+        metadata = super().finish_metadata(parent, metadata, reply_content)
+        if self._run is not None and self._unsupported:
+            metadata["notebookos"] = {"unsupported": self._unsupported}
+        return metadata
+
+    def _abort_queues(self, *args, **kwargs):
+        """The cell log decides what happens to the cells behind a failed one, not this process."""
+
+    @property
+    def _supports_kernel_subshells(self):
+        return False
+
+
+def describe(unsupported):
+    lines = [
+        f"  {item['path']} ({item['type']}): {item['reason']}"
+        for item in unsupported[:NOTICE_PATHS_MAX]
+    ]
+    if len(unsupported) > NOTICE_PATHS_MAX:
+        lines.append(f"  and {len(unsupported) - NOTICE_PATHS_MAX} more")
+    return "Not replicated, lost if this host fails:\n" + "\n".join(lines) + "\n"
+
+
+def reseed():
+    """Fresh random states: forked interpreters share those of their zygote."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+
+
+class _no_interrupts:
+    """SIGINT is for user code: while state is captured or applied it is dropped."""
+
+    def __enter__(self):
+        self._saved = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def __exit__(self, *exc):
+        signal.signal(signal.SIGINT, self._saved)

@@ -1,0 +1,142 @@
+"""The interpreter against docs/reference/interpreter-protocol.md, with a script as the agent."""
+
+import os
+import signal
+
+from agent_side import Table
+from nbos_kernel import frames
+
+
+def test_hello_names_the_process(agent):
+    warm = agent.fork()
+    assert set(warm.hello) == {"pid", "token", "python", "ipykernel", "engine"}
+    assert os.getsid(warm.pid) == warm.pid
+    warm.close()
+    report = agent.report()
+    assert (report["token"], report["pid"], report["exit"]) == (warm.token, warm.pid, 0)
+
+
+def test_a_killed_interpreter_is_reported_with_its_signal(agent):
+    warm = agent.fork()
+    os.kill(warm.pid, signal.SIGKILL)
+    assert agent.report()["signal"] == signal.SIGKILL
+    warm.close()
+
+
+def test_shutdown_ends_a_busy_interpreter(agent):
+    busy = agent.start()
+    busy.start_cell("while True: pass")
+    frames.send(busy.link, frames.SHUTDOWN, {})
+    assert agent.report()["pid"] == busy.pid
+    busy.close()
+
+
+def test_adopt_sets_session_directory_and_environment(interpreters, tmp_path):
+    python = interpreters(session="the-session", cwd=str(tmp_path), env={"A": "1", "HOME": "/"})
+    cell = python.run("import os; (os.getcwd(), os.environ['A'], 'PATH' in os.environ)")
+    assert cell.result() == repr((str(tmp_path), "1", False))
+    assert cell.reply["header"]["session"] == "the-session"
+
+
+def test_a_cell_runs_whichever_of_run_and_request_comes_first(interpreters):
+    python = interpreters()
+    assert python.run("1 + 1", run_first=True).result() == "2"
+    assert python.run("2 + 2", run_first=False).result() == "4"
+
+
+def test_a_standby_continues(interpreters):
+    executor, standby = interpreters(), interpreters()
+    for code in ("x = [1, 2]; import math", "def f(n): return n * len(x)", "y = f(21)"):
+        assert standby.apply(executor.run(code).delta) == {"ok": True, "error": None, "sequence": executor.sequence}
+    cell = standby.run("x, y, f(3), math.floor(2.5), In[2]")
+    assert cell.result() == "([1, 2], 42, 6, 2, 'def f(n): return n * len(x)')"
+    assert cell.reply["content"]["execution_count"] == 4
+
+
+def test_deleted_names_are_deleted(interpreters):
+    executor, standby = interpreters(), interpreters()
+    standby.apply(executor.run("a = 1; b = 2").delta)
+    standby.apply(executor.run("del a").delta)
+    assert standby.evaluate("'a' in globals(), b") == "(False, 2)"
+
+
+def test_a_snapshot_loads(interpreters):
+    executor, table = interpreters(), Table()
+    for code in ("x = 1", "y = [x]", "del x"):
+        table.merge(executor.run(code).delta)
+    late = interpreters()
+    assert late.load(table.as_delta(), 3)["ok"]
+    assert late.run("y, 'x' in globals()").result() == "([1], False)"
+
+
+def test_a_failing_cell_keeps_its_partial_effects(interpreters):
+    executor, standby = interpreters(), interpreters()
+    cell = executor.run("x = 1\nraise ValueError('no')")
+    assert cell.reply["content"]["ename"] == "ValueError"
+    standby.apply(cell.delta)
+    assert standby.run("x").result() == "1"
+
+
+def test_code_does_not_run_on_another_base(interpreters):
+    python = interpreters()
+    python.run("x = 1")
+    cell = python.run("x = 2", base=7)
+    assert "sequence" in cell.header["error"]
+    assert cell.reply["content"]["status"] == "error"
+    assert python.evaluate("x") == "1"
+
+
+def test_a_delta_on_another_base_is_refused(interpreters):
+    executor, standby = interpreters(), interpreters()
+    delta = executor.run("x = 1").delta
+    answer = standby.apply(delta, sequence=9, base=8)
+    assert not answer["ok"] and "sequence" in answer["error"]
+
+
+def test_what_cannot_be_carried_is_named(interpreters):
+    python = interpreters()
+    cell = python.run("g = (n for n in range(3)); next(g)")
+    assert [item["path"] for item in cell.unsupported] == ["g"]
+    assert cell.reply["metadata"]["notebookos"]["unsupported"] == cell.unsupported
+    assert "g (generator)" in cell.text("stderr")
+
+
+def test_interrupt_ends_a_cell_and_keeps_what_it_did(interpreters):
+    executor, standby = interpreters(), interpreters()
+    msg_id = executor.start_cell("x = 5\nprint('go', flush=True)\nwhile True: pass")
+    while executor.receive(executor.iopub)["msg_type"] != "stream":
+        pass
+    os.kill(executor.pid, signal.SIGINT)
+    cell = executor.finish_cell(msg_id)
+    assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
+    standby.apply(cell.delta)
+    assert standby.run("x").result() == "5"
+
+
+def test_input_reaches_the_cell(interpreters):
+    python = interpreters()
+    msg_id = python.start_cell("name = input('who? ')", allow_stdin=True)
+    request = python.receive(python.stdin)
+    assert request["content"]["prompt"] == "who? "
+    python.session.send(python.stdin, "input_reply", {"value": "Ada"}, parent=request)
+    python.finish_cell(msg_id)
+    assert python.run("name").result() == "'Ada'"
+
+
+def test_top_level_await(interpreters):
+    python = interpreters()
+    assert python.run("import asyncio\nawait asyncio.sleep(0)\n7").result() == "7"
+
+
+def test_history_of_the_session_survives_failover(interpreters):
+    executor, standby = interpreters(), interpreters()
+    for code in ("first = 1", "%time first"):
+        standby.apply(executor.run(code).delta)
+    for python in (executor, standby):
+        request = {"hist_access_type": "tail", "output": False, "raw": True, "n": 5}
+        reply = python.request("history_request", request)
+        assert [entry[2] for entry in reply["content"]["history"]] == ["first = 1", "%time first"]
+        request = {"hist_access_type": "range", "output": False, "raw": True, "session": 0, "start": 1}
+        reply = python.request("history_request", request)
+        assert [entry[2] for entry in reply["content"]["history"]] == ["first = 1", "%time first"]
+    assert standby.run("%history").text() == "first = 1\n%time first\n%history\n"
