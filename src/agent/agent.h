@@ -1,0 +1,95 @@
+// A host of the cluster: its replicas, and who talks to them.
+//
+// The agent routes: Raft events to the replica of their group, requests of gateways to the replica
+// of their kernel, reports of interpreters to the replica that owns them. Each replica decides for
+// itself (kernel_replica.h).
+//
+// Threads  Owned by the loop thread of the process.
+// Errors   A request for a kernel that is not here is answered kNotFound.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string_view>
+#include <unordered_map>
+
+#include "agent/kernel_replica.h"
+#include "agent/ports.h"
+#include "base/ports.h"
+#include "cluster/rpc.h"
+#include "raft/group_host.h"
+
+namespace nbos::agent {
+
+struct AgentOptions {
+    HostId host;
+    cluster::AgentInfo info;
+    raft::Options raft;
+    ReplicaLimits replica;
+    std::uint64_t seed = 0;
+};
+
+class Agent final : public raft::GroupListener, public InterpreterListener, public HostWatch {
+public:
+    Agent(AgentOptions options, raft::LogStore& store, raft::PeerLink& link,
+          Interpreters& interpreters, GatewayLink& gateways);
+    ~Agent() override;
+
+    void restore(std::vector<raft::RestoredGroup> groups);  // at start-up, once
+
+    // What a gateway says; Hello makes the agent report everything again.
+    void receive_rpc(std::string_view bytes);
+    void receive_raft(const HostId& from, std::string_view frame);
+    void peer_up(const HostId& peer);
+    void peer_down(const HostId& peer);     // silent
+    void peer_is_dead(const HostId& peer);  // proven
+    void tick(Instant now);                 // once per raft tick
+    void stop();
+
+    // InterpreterListener
+    void interpreter_ready(InterpreterId id) override;
+    void interpreter_applied(InterpreterId id, Sequence sequence, bool ok,
+                             const std::string& error) override;
+    void interpreter_delta(InterpreterId id, CellNumber cell, Epoch epoch, Bytes delta,
+                           const std::string& error) override;
+    void interpreter_message(InterpreterId id, jupyter::Message message) override;
+    void interpreter_ended(InterpreterId id, const std::string& why) override;
+
+    // HostWatch
+    State state(const HostId& host) const override;
+    Instant since(const HostId& host) const override;
+
+private:
+    void restore(GroupId group, const raft::Snapshot& snapshot) override;
+    void apply(GroupId group, const raft::Entry& entry) override;
+    void role_changed(GroupId group) override;
+    void read_ready(GroupId group, std::uint64_t context, Index index) override;
+    void read_lost(GroupId group, std::uint64_t context) override;
+
+    void handle(const cluster::Hello& message);
+    void handle(const cluster::StartReplica& request);
+    void handle(const cluster::StopReplica& request);
+    template <class Request>
+    void route(const Request& request);  // to the replica of its kernel, or kNotFound
+    void refuse(std::uint64_t request, Errc code, std::string what);
+
+    KernelReplica& add(KernelId kernel, ReplicaId self);
+    KernelReplica* find(KernelId kernel);
+    KernelReplica* owner(InterpreterId id);
+    void watch(const HostId& host, State state);
+
+    AgentOptions options_;
+    Interpreters& interpreters_;
+    GatewayLink& gateways_;
+    raft::GroupHost groups_;
+    std::map<KernelId, std::unique_ptr<KernelReplica>> replicas_;
+    struct Watched {
+        State state = State::kAlive;
+        Instant since{};
+    };
+    std::map<HostId, Watched> hosts_;
+    Instant now_{};
+};
+
+}  // namespace nbos::agent

@@ -1,0 +1,584 @@
+#include "agent/kernel_replica.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "jupyter/json_field.h"
+
+namespace nbos::agent {
+namespace {
+
+bool same_cell(const std::optional<CellRun>& run, CellNumber cell, Epoch epoch) {
+    return run && run->claim().cell == cell && run->claim().epoch == epoch;
+}
+
+}  // namespace
+
+KernelReplica::KernelReplica(KernelId kernel, ReplicaId self, Ports ports, ReplicaLimits limits)
+    : kernel_(kernel),
+      self_(self),
+      ports_(ports),
+      limits_(limits),
+      interpreter_(ports.interpreters, [this] { return image(); }) {}
+
+raft::Node& KernelReplica::node() {
+    auto* found = ports_.groups.find(GroupId{kernel_.value});
+    NBOS_CHECK(found != nullptr, "a replica without its Raft node");
+    return *found;
+}
+
+const raft::Node& KernelReplica::node() const {
+    return const_cast<KernelReplica*>(this)->node();  // NOLINT: GroupHost has no const lookup
+}
+
+bool KernelReplica::leads() const { return node().role() == raft::Role::kLeader; }
+
+ReplicaInterpreter::Image KernelReplica::image() const {
+    const auto& known = machine_.options();
+    const auto& options = known ? known : wished_options_;
+    NBOS_CHECK(options.has_value(), "an interpreter for a kernel that is not configured");
+    const bool has_state = machine_.sequence().value > 0;
+    return {.adoption = {.kernel = kernel_,
+                         .replica = self_,
+                         .session = known ? machine_.session() : options->session,
+                         .spec = options->spec,
+                         .cwd = options->cwd,
+                         .username = options->username,
+                         .env = options->env},
+            .sequence = machine_.sequence(),
+            .table = has_state ? machine_.table().as_delta() : Bytes()};
+}
+
+// ---- proposing ----
+
+void KernelReplica::propose(const replica::CellEntry& entry) {
+    unproposed_.push_back(replica::encode(entry));
+    pump_proposals();
+}
+
+void KernelReplica::pump_proposals() {
+    while (!unproposed_.empty()) {
+        if (!node().propose(unproposed_.front())) {
+            return;  // too much in flight: again when something has been applied
+        }
+        unproposed_.pop_front();
+    }
+}
+
+void KernelReplica::configure(const replica::KernelOptions& options) {
+    wished_options_ = options;
+    if (!interpreter_.started()) {
+        interpreter_.start();
+    }
+    const auto& voters = node().membership().voters;
+    if (!machine_.options() && !voters.empty() && *voters.begin() == self_) {
+        node().campaign();
+        propose(replica::Configure{options});
+    }
+    changed();
+}
+
+// ---- the log ----
+
+void KernelReplica::restore(const raft::Snapshot& snapshot) {
+    if (snapshot.state.empty()) {
+        return;  // the first snapshot of a new group: nothing has happened yet
+    }
+    auto machine = replica::CellMachine::restore(snapshot.state.view());
+    NBOS_CHECK(machine.has_value(), "a snapshot that passed its checksum cannot be decoded");
+    const bool was_started = interpreter_.started();
+    machine_ = std::move(*machine);
+    run_.reset();
+    started_.reset();
+    claimed_.reset();
+    if (was_started || machine_.options()) {
+        interpreter_.start();
+    }
+    changed();
+}
+
+void KernelReplica::apply(const raft::Entry& entry) {
+    if (entry.kind == raft::EntryKind::kCommand && !entry.data.empty()) {
+        for (const auto& event : machine_.apply(entry.term, entry.index, entry.data.view())) {
+            std::visit([this](const auto& e) { on(e); }, event);
+        }
+    }
+    pump_proposals();
+    claim_next();
+    compact_when_due();
+    changed();
+}
+
+void KernelReplica::role_changed() {
+    claimed_.reset();
+    if (leads()) {
+        wants_lead_ = false;
+    }
+    step_member_change();
+    claim_next();
+    changed();
+}
+
+void KernelReplica::on(const replica::Configured&) {
+    if (!interpreter_.started()) {
+        interpreter_.start();
+    }
+}
+
+void KernelReplica::on(const replica::CellQueued&) {}
+
+void KernelReplica::on(const replica::SubmitRepeated& event) {
+    if (event.finished && leads()) {
+        answer(event.session, event.msg_id, *event.finished, replica::Ending::kResult, {});
+    }
+}
+
+void KernelReplica::on(const replica::CellClaimed& event) {
+    if (event.claim.replica != self_) {
+        return;
+    }
+    run_.emplace(event.claim, event.cell, machine_.sequence(), limits_.cell);
+    start_cell();
+}
+
+void KernelReplica::on(const replica::ClaimEnded&) {
+    run_.reset();
+    started_.reset();
+}
+
+void KernelReplica::on(const replica::CellEnded& event) {
+    const bool mine = event.executor == self_;
+    if (event.ending == replica::Ending::kResult) {
+        if (mine) {
+            settle_own_result(event);
+        } else {
+            follow(event);
+        }
+    } else if (mine && event.ending == replica::Ending::kExecutorLost && started_ == event.cell.number) {
+        rebuild_interpreter("its cell was given up by the other replicas");
+    }
+    if (run_ && run_->claim().cell == event.cell.number) {
+        run_.reset();
+    }
+    if (started_ == event.cell.number) {
+        started_.reset();
+    }
+    if (mine || leads()) {
+        answer(event.cell.session, event.cell.msg_id, event.finished, event.ending, {});
+    }
+}
+
+void KernelReplica::settle_own_result(const replica::CellEnded& event) {
+    if (started_ == event.cell.number && run_ && run_->proposed()) {
+        interpreter_.executed(event.sequence);
+        return;
+    }
+    // Its result was accepted, but by an interpreter that is gone: this one is being loaded.
+    rebuild_interpreter("its state is older than its own last result");
+}
+
+void KernelReplica::follow(const replica::CellEnded& event) {
+    interpreter_.apply(Sequence{event.sequence.value - 1}, event.sequence, event.delta);
+}
+
+void KernelReplica::on(const replica::Diverged& event) {
+    log_error("replica", "kernel {}: the state of sequence {} differs from the executor's",
+              kernel_.value.str(), event.sequence.value);
+    rebuild_interpreter("its state differs from the executor's");
+}
+
+void KernelReplica::on(const replica::WasReset&) {
+    run_.reset();
+    started_.reset();
+    claimed_.reset();
+    waiting_.clear();
+    interpreter_.start();
+}
+
+void KernelReplica::on(const replica::Void& event) {
+    log_debug("replica", "kernel {}: an entry had no effect: {}", kernel_.value.str(), event.why);
+}
+
+void KernelReplica::rebuild_interpreter(const std::string& why) {
+    log_info("replica", "kernel {}: a new interpreter: {}", kernel_.value.str(), why);
+    run_.reset();
+    started_.reset();
+    interpreter_.start();
+}
+
+// ---- cells ----
+
+void KernelReplica::submit(const jupyter::Message& request) {
+    const auto header = jupyter::parse_header(request.header);
+    if (!header || header->msg_id.empty()) {
+        log_warning("replica", "an execute_request without a message id was dropped");
+        return;
+    }
+    if (const auto done = machine_.finished(header->session, header->msg_id)) {
+        answer(header->session, header->msg_id, *done, replica::Ending::kResult, {});
+        return;
+    }
+    if (!leads()) {
+        wants_lead_ = true;
+        wants_lead_until_ = now_ + limits_.proposal_retry;
+        node().transfer_leadership(self_);
+    }
+    Writer encoded;
+    jupyter::encode(encoded, request);
+    propose(replica::Submit{.session = header->session,
+                            .msg_id = header->msg_id,
+                            .stop_on_error =
+                                jupyter::bool_field(request.content, "stop_on_error", true),
+                            .request = encoded.take_bytes()});
+    claim_next();
+}
+
+void KernelReplica::claim_next() {
+    const bool mine = leads() && !machine_.standing() && !machine_.queue().empty();
+    if (!mine || wants_lead_ || !interpreter_.current(machine_.sequence())) {
+        return;
+    }
+    const auto claim = std::make_pair(machine_.queue().front().number, machine_.epoch());
+    if (claimed_ == claim) {
+        return;
+    }
+    claimed_ = claim;
+    propose(replica::Claim{claim.first, claim.second, self_});
+}
+
+void KernelReplica::start_cell() {
+    if (started_ || !interpreter_.current(machine_.sequence())) {
+        // User code has not begun: giving the claim back costs nothing.
+        propose(replica::Yield{run_->claim().cell, run_->claim().epoch, self_});
+        return;
+    }
+    Reader in(run_->cell().request.view());
+    auto request = jupyter::decode_message(in);
+    NBOS_CHECK(request.has_value(), "a submitted request cannot be decoded");
+    started_ = run_->claim().cell;
+    ports_.gateways.send(cluster::CellStarted{.kernel = kernel_,
+                                              .fence = run_->claim().fence,
+                                              .session = run_->cell().session,
+                                              .msg_id = run_->cell().msg_id});
+    ports_.interpreters.run(*interpreter_.id(), run_->claim().cell, run_->claim().epoch,
+                            run_->cell().msg_id, run_->base());
+    ports_.interpreters.send(*interpreter_.id(), *request);
+}
+
+void KernelReplica::interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta,
+                                      const std::string& error) {
+    if (!same_cell(run_, cell, epoch)) {
+        return;
+    }
+    const bool too_large = delta.size() > limits_.cell.delta_bytes_max;
+    if (!error.empty() || too_large) {
+        const auto why = too_large ? "what it changed is larger than the limit of " +
+                                         std::to_string(limits_.cell.delta_bytes_max >> 20U) + " MiB"
+                                   : "what it changed could not be captured: " + error;
+        propose(replica::ExecutorLost{cell, epoch, why});
+        return;
+    }
+    run_->take_delta(std::move(delta));
+    finish_cell();
+}
+
+void KernelReplica::finish_cell() {
+    if (!run_ || !run_->complete() || run_->proposed()) {
+        return;
+    }
+    const auto digest = machine_.table().digest_after(run_->delta()->view());
+    if (!digest) {
+        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
+                                      "its interpreter sent a malformed delta: " +
+                                          digest.error().what});
+        return;
+    }
+    for (const auto& entry : run_->entries(*digest)) {
+        propose(entry);
+    }
+}
+
+void KernelReplica::interpreter_message(jupyter::Message message) {
+    const auto parent = jupyter::parse_header(message.parent_header);
+    const bool of_cell = run_ && started_ && parent && parent->msg_id == run_->cell().msg_id;
+    const auto fence = of_cell ? run_->claim().fence : replica::Fence{};
+    if (of_cell && run_->take(message) == CellRun::Relay::kHeld) {
+        finish_cell();
+        return;
+    }
+    ports_.gateways.send(cluster::KernelOutput{kernel_, fence, std::move(message)});
+}
+
+void KernelReplica::answer(const std::string& session, const std::string& msg_id,
+                           const replica::Finished& finished, replica::Ending ending,
+                           replica::Fence fence) {
+    cluster::CellEnded ended{.kernel = kernel_,
+                             .fence = fence,
+                             .session = session,
+                             .msg_id = msg_id,
+                             .ending = ending,
+                             .reason = finished.reason};
+    if (!finished.reply.empty()) {
+        Reader in(finished.reply.view());
+        ended.reply = jupyter::decode_message(in);
+    } else if (ending == replica::Ending::kResult) {
+        ended.ending = finished.outcome == replica::Outcome::kAborted
+                           ? replica::Ending::kAborted
+                           : replica::Ending::kExecutorLost;
+    }
+    Reader in(finished.outputs.view());
+    for (auto n = finished.outputs.empty() ? 0 : in.count(1); n > 0; --n) {
+        auto output = jupyter::decode_message(in);
+        if (!output) {
+            break;
+        }
+        ended.outputs.push_back(std::move(*output));
+    }
+    ports_.gateways.send(ended);
+}
+
+// ---- the executor elsewhere ----
+
+void KernelReplica::watch_executor() {
+    const auto& claim = machine_.standing();
+    if (!claim || (loss_proposed_ == claim->epoch && now_ < loss_proposed_at_ + limits_.proposal_retry)) {
+        return;
+    }
+    std::string why;
+    if (claim->replica == self_) {
+        if (run_ || started_) {
+            return;
+        }
+        why = "its agent was restarted while the cell ran";
+    } else if (!leads()) {
+        return;
+    } else if (const auto host = node().membership().hosts.find(claim->replica);
+               host == node().membership().hosts.end()) {
+        why = "its replica was removed while the cell ran";
+    } else if (ports_.hosts.state(host->second) == HostWatch::State::kDead) {
+        why = "host " + host->second.value + " is gone";
+    } else if (ports_.hosts.state(host->second) == HostWatch::State::kSilent &&
+               now_ - ports_.hosts.since(host->second) > limits_.silence_grace) {
+        why = "host " + host->second.value + " has been silent for longer than the grace";
+    } else {
+        return;
+    }
+    loss_proposed_ = claim->epoch;
+    loss_proposed_at_ = now_;
+    propose(replica::ExecutorLost{claim->cell, claim->epoch, why});
+}
+
+// ---- the interpreter ----
+
+void KernelReplica::interpreter_ready() {
+    interpreter_.on_ready();
+    while (!waiting_.empty()) {
+        ports_.interpreters.send(*interpreter_.id(), waiting_.front());
+        waiting_.pop_front();
+    }
+    answer_restarts();
+    claim_next();
+    changed();
+}
+
+void KernelReplica::interpreter_applied(Sequence sequence, bool ok, const std::string& error) {
+    interpreter_.on_applied(sequence, ok, error);
+    answer_restarts();
+    claim_next();
+    changed();
+}
+
+void KernelReplica::interpreter_ended(const std::string& why) {
+    interpreter_.on_ended(why);
+    if (run_ && started_) {
+        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
+                                      "its interpreter ended: " + why});
+        loss_proposed_ = run_->claim().epoch;
+        loss_proposed_at_ = now_;
+        run_.reset();  // a result that was proposed already may still win: then it counts
+        started_.reset();
+    }
+    changed();
+}
+
+void KernelReplica::to_interpreter(const jupyter::Message& message) {
+    if (interpreter_.id() && interpreter_.describe(machine_.sequence()) != "starting" &&
+        !interpreter_.failed()) {
+        ports_.interpreters.send(*interpreter_.id(), message);
+    } else if (waiting_.size() < limits_.waiting_messages_max) {
+        waiting_.push_back(message);
+    }
+}
+
+// ---- requests ----
+
+void KernelReplica::handle(const cluster::ClientMessage& message) {
+    const auto header = jupyter::parse_header(message.message.header);
+    const bool cell = message.message.channel == jupyter::Channel::kShell && header &&
+                      header->msg_type == "execute_request";
+    if (cell) {
+        submit(message.message);
+    } else {
+        to_interpreter(message.message);
+    }
+}
+
+void KernelReplica::handle(const cluster::Interrupt& request) {
+    if (run_ && started_ && interpreter_.id()) {
+        ports_.interpreters.interrupt(*interpreter_.id());
+    } else if (!machine_.standing()) {
+        for (const auto& cell : machine_.queue()) {
+            propose(replica::Cancel{cell.number, "interrupted while it waited"});
+        }
+    }
+    reply(request.request, ok());
+}
+
+void KernelReplica::handle(const cluster::Restart& request) {
+    restarts_[request.request] = request.session;
+    if (machine_.session() != request.session) {
+        propose(replica::Reset{request.session});
+    }
+    answer_restarts();
+}
+
+void KernelReplica::answer_restarts() {
+    const auto done = [this](const auto& wish) {
+        if (wish.second != machine_.session() || !interpreter_.current(machine_.sequence())) {
+            return false;
+        }
+        reply(wish.first, ok());
+        return true;
+    };
+    std::erase_if(restarts_, done);
+}
+
+void KernelReplica::handle(const cluster::Lead& request) {
+    if (!leads()) {
+        node().transfer_leadership(self_);
+    }
+    reply(request.request, ok());
+}
+
+void KernelReplica::handle(const cluster::ChangeMembers& request) {
+    member_change_.emplace(request);
+    step_member_change();
+}
+
+void KernelReplica::step_member_change() {
+    if (!member_change_) {
+        return;
+    }
+    if (const auto status = member_change_->step(node())) {
+        const auto request = member_change_->request();
+        member_change_.reset();
+        reply(request, *status);
+    }
+}
+
+void KernelReplica::handle(const cluster::KillInterpreter& request) {
+    if (interpreter_.id()) {
+        ports_.interpreters.crash(*interpreter_.id());
+        reply(request.request, ok());
+    } else {
+        reply(request.request, Error{.code = Errc::kNotFound,
+                                     .what = "this replica has no live interpreter to kill"});
+    }
+}
+
+void KernelReplica::reply(std::uint64_t request, const Status& status) {
+    cluster::Reply message{.request = request};
+    if (!status) {
+        message.ok = false;
+        message.code = status.error().code;
+        message.what = status.error().what;
+    }
+    ports_.gateways.send(message);
+}
+
+// ---- time, status ----
+
+void KernelReplica::tick(Instant now) {
+    now_ = now;
+    interpreter_.tick(now);
+    if (wants_lead_ && now >= wants_lead_until_) {
+        wants_lead_ = false;
+    }
+    pump_proposals();
+    step_member_change();
+    watch_executor();
+    hand_over_when_unable();
+    claim_next();
+    changed();
+}
+
+// A leader that cannot get an interpreter up must not keep the kernel's cells waiting.
+void KernelReplica::hand_over_when_unable() {
+    if (!leads() || !interpreter_.failed() || now_ < handed_over_at_ + limits_.proposal_retry) {
+        return;
+    }
+    handed_over_at_ = now_;
+    const auto& voters = node().membership().voters;
+    auto next = voters.upper_bound(self_);
+    next = next == voters.end() ? voters.begin() : next;
+    if (next != voters.end() && *next != self_) {
+        node().transfer_leadership(*next);
+    }
+}
+
+void KernelReplica::stop() { interpreter_.stop(); }
+
+void KernelReplica::compact_when_due() {
+    const auto due = std::max(limits_.compact_bytes_min, 2 * machine_.table().bytes());
+    if (node().log_bytes() > due) {
+        ports_.groups.compact(GroupId{kernel_.value}, machine_.snapshot(), due / 4);
+    }
+}
+
+cluster::KernelStatus KernelReplica::status() const {
+    using cluster::ExecutionState;
+    const auto& n = node();
+    const auto& standing = machine_.standing();
+    auto options = machine_.options().value_or(wished_options_.value_or(replica::KernelOptions{}));
+    if (machine_.options()) {
+        options.session = machine_.session();
+    }
+    auto state = machine_.queue().empty() ? ExecutionState::kIdle : ExecutionState::kBusy;
+    if (interpreter_.failed()) {
+        state = ExecutionState::kDead;
+    } else if (!machine_.options() || (machine_.queue().empty() &&
+                                       !interpreter_.current(machine_.sequence()))) {
+        state = ExecutionState::kStarting;
+    }
+    return {.kernel = kernel_,
+            .replica = self_,
+            .host = ports_.host,
+            .role = n.role(),
+            .term = n.term(),
+            .leader = n.leader(),
+            .membership = n.membership(),
+            .settled = n.membership_settled(),
+            .options = std::move(options),
+            .sequence = machine_.sequence(),
+            .incarnation = machine_.incarnation(),
+            .executor = standing ? standing->replica : machine_.last_executor(),
+            .queued = static_cast<std::uint32_t>(machine_.queue().size()),
+            .state = state,
+            .interpreter = started_ ? "running" : interpreter_.describe(machine_.sequence()),
+            .state_bytes = machine_.table().bytes()};
+}
+
+void KernelReplica::changed() {
+    const auto now = cluster::encode(status());
+    if (now != last_status_) {
+        last_status_ = now;
+        ports_.gateways.send(status());
+    }
+}
+
+void KernelReplica::report_status() { ports_.gateways.send(status()); }
+
+}  // namespace nbos::agent

@@ -1,0 +1,151 @@
+// One replica of one kernel on this host: its log, its machine, its interpreter, and what it owes
+// to clients.
+//
+// The machine (replica/cell_machine.h) says what has been decided; this class does the rest: it
+// proposes (cells, claims, results, losses), starts user code when its own claim has been applied,
+// lets the interpreter follow when another replica executes, and tells the gateways what happened.
+//
+// Who acts  The leader claims the next cell, and only when its interpreter has the whole state. The
+//           executor proposes the Result. The leader proposes ExecutorLost for an executor whose
+//           host is proven dead, or silent for longer than the grace.
+// Threads   Owned by the agent's loop thread. Time comes in through tick().
+// Errors    Nothing here throws; what cannot be done is told to the gateway, or tried again.
+// Source    docs/design/0002-cell-log.md
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/cell_run.h"
+#include "agent/member_change.h"
+#include "agent/ports.h"
+#include "agent/replica_interpreter.h"
+#include "base/ports.h"
+#include "raft/group_host.h"
+#include "replica/cell_machine.h"
+
+namespace nbos::agent {
+
+struct ReplicaLimits {
+    std::chrono::milliseconds silence_grace{30'000};  // a silent executor keeps its cell this long
+    std::chrono::milliseconds proposal_retry{3'000};
+    std::size_t compact_bytes_min = 8U << 20U;  // of log since the last snapshot
+    std::size_t waiting_messages_max = 1000;    // for an interpreter that is not ready
+    CellRunLimits cell;
+};
+
+// What this host knows of the others, kept by the agent.
+class HostWatch {
+public:
+    virtual ~HostWatch() = default;
+    enum class State : std::uint8_t { kAlive, kSilent, kDead };
+    virtual State state(const HostId& host) const = 0;
+    virtual Instant since(const HostId& host) const = 0;  // when it became so
+};
+
+class KernelReplica {
+public:
+    struct Ports {
+        HostId host;
+        raft::GroupHost& groups;
+        Interpreters& interpreters;
+        GatewayLink& gateways;
+        const HostWatch& hosts;
+    };
+
+    KernelReplica(KernelId kernel, ReplicaId self, Ports ports, ReplicaLimits limits);
+
+    KernelId kernel() const { return kernel_; }
+    ReplicaId self() const { return self_; }
+    std::optional<InterpreterId> interpreter() const { return interpreter_.id(); }
+
+    // ---- from the log (GroupListener) ----
+    void restore(const raft::Snapshot& snapshot);
+    void apply(const raft::Entry& entry);
+    void role_changed();
+
+    // ---- from gateways ----
+    void configure(const replica::KernelOptions& options);  // first member of a new kernel
+    void handle(const cluster::ClientMessage& message);
+    void handle(const cluster::Interrupt& request);
+    void handle(const cluster::Restart& request);
+    void handle(const cluster::Lead& request);
+    void handle(const cluster::ChangeMembers& request);
+    void handle(const cluster::KillInterpreter& request);
+    void report_status();  // again, to a gateway that has just come
+
+    // ---- from the interpreter ----
+    void interpreter_ready();
+    void interpreter_applied(Sequence sequence, bool ok, const std::string& error);
+    void interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta, const std::string& error);
+    void interpreter_message(jupyter::Message message);
+    void interpreter_ended(const std::string& why);
+
+    void tick(Instant now);
+    void stop();  // the replica leaves this host
+
+private:
+    raft::Node& node();
+    const raft::Node& node() const;
+    bool leads() const;
+    void propose(const replica::CellEntry& entry);
+    void pump_proposals();  // what the node had no room for
+
+    void on(const replica::Configured& event);
+    void on(const replica::CellQueued& event);
+    void on(const replica::SubmitRepeated& event);
+    void on(const replica::CellClaimed& event);
+    void on(const replica::ClaimEnded& event);
+    void on(const replica::CellEnded& event);
+    void on(const replica::Diverged& event);
+    void on(const replica::WasReset& event);
+    void on(const replica::Void& event);
+
+    void submit(const jupyter::Message& request);
+    void claim_next();
+    void start_cell();
+    void finish_cell();  // all of it has arrived: propose the result
+    void settle_own_result(const replica::CellEnded& event);
+    void watch_executor();
+    void hand_over_when_unable();
+    void follow(const replica::CellEnded& event);
+    void rebuild_interpreter(const std::string& why);
+    void answer(const std::string& session, const std::string& msg_id,
+                const replica::Finished& finished, replica::Ending ending, replica::Fence fence);
+    void reply(std::uint64_t request, const Status& status);
+    void to_interpreter(const jupyter::Message& message);
+    void step_member_change();
+    void answer_restarts();
+    void compact_when_due();
+    void changed();  // the status may have changed: tell the gateways if it has
+    cluster::KernelStatus status() const;
+    ReplicaInterpreter::Image image() const;
+
+    KernelId kernel_;
+    ReplicaId self_;
+    Ports ports_;
+    ReplicaLimits limits_;
+    replica::CellMachine machine_;
+    ReplicaInterpreter interpreter_;
+    std::optional<replica::KernelOptions> wished_options_;  // until the log has Configure
+    std::optional<CellRun> run_;
+    std::optional<CellNumber> started_;  // user code of this cell has begun here
+    std::deque<Bytes> unproposed_;
+    std::optional<std::pair<CellNumber, Epoch>> claimed_;  // a claim of ours is in flight
+    std::optional<Epoch> loss_proposed_;
+    Instant loss_proposed_at_{};
+    std::deque<jupyter::Message> waiting_;
+    std::map<std::uint64_t, std::string> restarts_;  // request -> session
+    std::optional<MemberChange> member_change_;
+    bool wants_lead_ = false;
+    Instant wants_lead_until_{};
+    Instant handed_over_at_{};
+    Bytes last_status_;
+    Instant now_{};
+};
+
+}  // namespace nbos::agent

@@ -1,0 +1,68 @@
+// What the agent needs from the outside, as interfaces that io/ implements and tests fake.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "cluster/rpc.h"
+#include "jupyter/message.h"
+#include "model/ids.h"
+
+namespace nbos::agent {
+
+using InterpreterId = Strong<struct InterpreterTag>;  // one process; never reused
+
+// Whose an interpreter becomes, and how it starts.
+struct Adoption {
+    KernelId kernel;
+    ReplicaId replica;
+    std::string session;  // Jupyter session id of the kernel's incarnation
+    std::string spec;
+    std::string cwd;
+    std::string username;
+    std::map<std::string, std::string> env;
+};
+
+// The interpreter processes of this host (docs/reference/interpreter-protocol.md). Commands to one
+// interpreter keep their order; answers come through InterpreterListener, never from inside a call.
+class Interpreters {
+public:
+    virtual ~Interpreters() = default;
+
+    virtual InterpreterId start(const Adoption& adoption) = 0;  // a warm one when there is one
+    virtual void load(InterpreterId id, Sequence sequence, Bytes table) = 0;
+    virtual void apply(InterpreterId id, Sequence base, Sequence sequence, Bytes delta) = 0;
+    // The execute_request with this message id follows by send(): capture what it changes.
+    virtual void run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
+                     Sequence base) = 0;
+    virtual void send(InterpreterId id, const jupyter::Message& message) = 0;
+    virtual void interrupt(InterpreterId id) = 0;  // SIGINT
+    virtual void crash(InterpreterId id) = 0;      // SIGKILL; its end is reported as any other
+    virtual void discard(InterpreterId id) = 0;    // SIGKILL; nothing of it is reported any more
+};
+
+// What interpreters report, on the loop thread.
+class InterpreterListener {
+public:
+    virtual ~InterpreterListener() = default;
+    virtual void interpreter_ready(InterpreterId id) = 0;  // adopted; takes commands
+    virtual void interpreter_applied(InterpreterId id, Sequence sequence, bool ok,
+                                     const std::string& error) = 0;
+    // Empty `error`: `delta` is what the cell changed (state/state_table.h).
+    virtual void interpreter_delta(InterpreterId id, CellNumber cell, Epoch epoch, Bytes delta,
+                                   const std::string& error) = 0;
+    virtual void interpreter_message(InterpreterId id, jupyter::Message message) = 0;
+    virtual void interpreter_ended(InterpreterId id, const std::string& why) = 0;
+};
+
+// To every gateway that is connected.
+class GatewayLink {
+public:
+    virtual ~GatewayLink() = default;
+    virtual void send(const cluster::Rpc& rpc) = 0;
+};
+
+}  // namespace nbos::agent

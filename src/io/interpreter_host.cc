@@ -1,0 +1,358 @@
+#include "io/interpreter_host.h"
+
+#include <fmt/core.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+#include "io/interpreter_process.h"
+#include "io/zygote.h"
+#include "jupyter/json_field.h"
+
+namespace nbos::io {
+namespace {
+
+using agent::InterpreterId;
+
+constexpr std::chrono::milliseconds kProbePause{50};
+constexpr std::chrono::seconds kWarmRetry{5};
+
+}  // namespace
+
+class InterpreterHost::Impl : public std::enable_shared_from_this<Impl> {
+public:
+    Impl(EventLoop& loop, InterpreterHostOptions options)
+        : loop_(loop), options_(std::move(options)) {}
+
+    void listen(agent::InterpreterListener& listener) {
+        listener_ = &listener;
+        state_path_ = options_.directory + "/state.sock";
+        listening_ = std::make_unique<StateListener>(
+            loop_, state_path_,
+            [this](std::unique_ptr<StateSocket> socket) { greet(std::move(socket)); });
+        keep_warm(options_.default_spec);
+    }
+
+    void close() {
+        listener_ = nullptr;
+        listening_.reset();
+        strangers_.clear();
+        processes_.clear();
+        zygotes_.clear();
+    }
+
+    InterpreterId start(const agent::Adoption& adoption) {
+        const auto spec = adoption.spec.empty() ? options_.default_spec : adoption.spec;
+        for (auto& [id, slot] : processes_) {
+            if (slot.spec == spec && !slot.adoption && slot.process->warm()) {
+                slot.adoption = adoption;
+                slot.process->adopt(adoption, options_.workspace);
+                refill_soon(spec);
+                return id;
+            }
+        }
+        const auto id = launch(spec, adoption);
+        refill_soon(spec);
+        return id;
+    }
+
+    InterpreterProcess* find(InterpreterId id) {
+        const auto found = processes_.find(id);
+        return found == processes_.end() ? nullptr : found->second.process.get();
+    }
+
+    void discard(InterpreterId id) { bury(id); }
+
+private:
+    struct Slot {
+        std::string spec;
+        std::optional<agent::Adoption> adoption;  // empty: warm, or becoming warm
+        std::unique_ptr<InterpreterProcess> process;
+    };
+
+    // ---- starting ----
+
+    InterpreterId launch(const std::string& spec, std::optional<agent::Adoption> adoption) {
+        const InterpreterId id{++last_id_};
+        const auto token = fmt::format("i{}", id.value);
+        auto process = std::make_unique<InterpreterProcess>(
+            loop_, zmq_, token, options_.directory + "/" + token, callbacks(id));
+        auto& slot = processes_[id] = {spec, std::move(adoption), std::move(process)};
+        if (auto* zygote = zygote_of(spec)) {
+            zygote->fork(token, slot.process->directory(), state_path_);
+            loop_.after(options_.start_timeout, [self = shared_from_this(), id] {
+                self->give_up_starting(id);
+            });
+        } else {
+            later([this, id, spec] {
+                end(id, fmt::format("no kernelspec named '{}' on this host", spec));
+            });
+        }
+        return id;
+    }
+
+    InterpreterProcess::Callbacks callbacks(InterpreterId id) {
+        return {.warm = [this, id] { became_warm(id); },
+                .adopted = [this, id](bool ok, const std::string& error) { adopted(id, ok, error); },
+                .frame = [this, id](StateFrame type, const std::string& header,
+                                    Bytes body) { frame(id, type, header, std::move(body)); },
+                .message =
+                    [this, id](jupyter::Message message) {
+                        if (listener_ != nullptr) {
+                            listener_->interpreter_message(id, std::move(message));
+                        }
+                    },
+                // The zygote says how it ended; should that word not come, this is the end.
+                .closed =
+                    [this, id] {
+                        loop_.after(std::chrono::seconds(1), [self = shared_from_this(), id] {
+                            self->end(id, "it closed its connection");
+                        });
+                    }};
+    }
+
+    Zygote* zygote_of(const std::string& spec) {
+        const auto command = options_.zygotes.find(spec);
+        if (command == options_.zygotes.end()) {
+            return nullptr;
+        }
+        auto& zygote = zygotes_[spec];
+        if (!zygote) {
+            const auto directory = fmt::format("{}/z{}", options_.directory, zygotes_.size());
+            std::filesystem::create_directories(directory);
+            zygote = std::make_unique<Zygote>(
+                loop_, command->second, directory,
+                Zygote::Callbacks{
+                    .child_ended = [this](const std::string& token,
+                                          const std::string& why) { child_ended(token, why); },
+                    .ended = [this, spec](const std::string& why) { zygote_ended(spec, why); }});
+        }
+        return zygote.get();
+    }
+
+    void greet(std::unique_ptr<StateSocket> socket) {
+        auto* stranger = socket.get();
+        strangers_[stranger] = std::move(socket);
+        stranger->start({.frame =
+                             [this, stranger](StateFrame type, const std::string& header, Bytes) {
+                                 recognise(stranger, type, header);
+                             },
+                         .closed = [this, stranger] { strangers_.erase(stranger); }});
+    }
+
+    void recognise(StateSocket* stranger, StateFrame type, const std::string& header) {
+        auto known = strangers_.extract(stranger);
+        if (type != StateFrame::kHello || known.empty()) {
+            return;
+        }
+        const auto token = jupyter::string_field(header, "token");
+        for (auto& [id, slot] : processes_) {
+            if (slot.process->token() == token) {
+                slot.process->hello(std::move(known.mapped()));
+                probe_later(id);
+                return;
+            }
+        }
+    }
+
+    void probe_later(InterpreterId id) {
+        loop_.after(kProbePause, [self = shared_from_this(), id] {
+            auto* process = self->find(id);
+            if (process != nullptr && process->connecting()) {
+                process->probe();
+                self->probe_later(id);
+            }
+        });
+    }
+
+    void became_warm(InterpreterId id) {
+        auto& slot = processes_.at(id);
+        if (slot.adoption) {
+            slot.process->adopt(*slot.adoption, options_.workspace);
+        }
+    }
+
+    void adopted(InterpreterId id, bool ok, const std::string& error) {
+        if (!ok) {
+            later([this, id, error] { end(id, "it could not be set up: " + error); });
+        } else if (listener_ != nullptr) {
+            listener_->interpreter_ready(id);
+        }
+    }
+
+    void give_up_starting(InterpreterId id) {
+        auto* process = find(id);
+        if (process != nullptr && !process->adopted() && !process->warm()) {
+            end(id, fmt::format("it did not start within {} s",
+                                options_.start_timeout.count() / 1000));
+        }
+    }
+
+    // ---- the warm ones ----
+
+    void refill_soon(const std::string& spec) {
+        later([this, spec] { keep_warm(spec); });
+    }
+
+    void keep_warm(const std::string& spec) {
+        if (listener_ == nullptr || !options_.zygotes.contains(spec)) {
+            return;
+        }
+        int spare = 0;
+        for (const auto& [id, slot] : processes_) {
+            spare += slot.spec == spec && !slot.adoption ? 1 : 0;
+        }
+        for (; spare < options_.warm; ++spare) {
+            launch(spec, std::nullopt);
+        }
+    }
+
+    // ---- what they say ----
+
+    void frame(InterpreterId id, StateFrame type, const std::string& header, Bytes body) {
+        if (listener_ == nullptr) {
+            return;
+        }
+        if (type == StateFrame::kApplied) {
+            listener_->interpreter_applied(id, Sequence{jupyter::uint_field(header, "sequence")},
+                                           jupyter::bool_field(header, "ok", false),
+                                           jupyter::string_field(header, "error"));
+        } else if (type == StateFrame::kDelta) {
+            listener_->interpreter_delta(id, CellNumber{jupyter::uint_field(header, "cell")},
+                                         Epoch{jupyter::uint_field(header, "epoch")},
+                                         std::move(body), jupyter::string_field(header, "error"));
+        }
+    }
+
+    // ---- ends ----
+
+    void child_ended(const std::string& token, const std::string& why) {
+        for (const auto& [id, slot] : processes_) {
+            if (slot.process->token() == token) {
+                end(id, why);
+                return;
+            }
+        }
+    }
+
+    void zygote_ended(const std::string& spec, const std::string& why) {
+        log_warning("interpreters", "the zygote of '{}' ended: {}", spec, why);
+        std::vector<InterpreterId> lost;
+        for (const auto& [id, slot] : processes_) {
+            if (slot.spec == spec) {
+                lost.push_back(id);
+            }
+        }
+        for (const auto id : lost) {
+            end(id, why);
+        }
+    }
+
+    void end(InterpreterId id, const std::string& why) {
+        const auto found = processes_.find(id);
+        if (found == processes_.end()) {
+            return;
+        }
+        const auto spec = found->second.spec;
+        const bool owned = found->second.adoption.has_value();
+        bury(id);
+        if (owned && listener_ != nullptr) {
+            listener_->interpreter_ended(id, why);
+        } else {
+            loop_.after(kWarmRetry, [self = shared_from_this(), spec] { self->keep_warm(spec); });
+        }
+    }
+
+    // Out of the table now, destroyed from the loop: a callback of its own may be on the stack.
+    void bury(InterpreterId id) {
+        auto slot = processes_.extract(id);
+        if (slot.empty()) {
+            return;
+        }
+        auto process = std::make_shared<std::unique_ptr<InterpreterProcess>>(
+            std::move(slot.mapped().process));
+        (*process)->signal(SIGKILL);
+        loop_.post([process] { process->reset(); });
+    }
+
+    void later(std::function<void()> work) {
+        loop_.post([self = shared_from_this(), work = std::move(work)] {
+            if (self->listener_ != nullptr) {
+                work();
+            }
+        });
+    }
+
+    EventLoop& loop_;
+    InterpreterHostOptions options_;
+    agent::InterpreterListener* listener_ = nullptr;
+    ZmqContext zmq_;
+    std::string state_path_;
+    std::unique_ptr<StateListener> listening_;
+    std::map<StateSocket*, std::unique_ptr<StateSocket>> strangers_;  // not yet recognised
+    std::map<std::string, std::unique_ptr<Zygote>> zygotes_;
+    std::map<InterpreterId, Slot> processes_;
+    std::uint64_t last_id_ = 0;
+};
+
+InterpreterHost::InterpreterHost(EventLoop& loop, InterpreterHostOptions options)
+    : impl_(std::make_shared<Impl>(loop, std::move(options))) {}
+
+InterpreterHost::~InterpreterHost() { impl_->close(); }
+
+void InterpreterHost::listen(agent::InterpreterListener& listener) { impl_->listen(listener); }
+
+InterpreterId InterpreterHost::start(const agent::Adoption& adoption) {
+    return impl_->start(adoption);
+}
+
+void InterpreterHost::load(InterpreterId id, Sequence sequence, Bytes table) {
+    if (auto* process = impl_->find(id)) {
+        process->send_frame(StateFrame::kLoad, fmt::format(R"({{"sequence": {}}})", sequence.value),
+                            std::move(table));
+    }
+}
+
+void InterpreterHost::apply(InterpreterId id, Sequence base, Sequence sequence, Bytes delta) {
+    if (auto* process = impl_->find(id)) {
+        process->send_frame(
+            StateFrame::kApply,
+            fmt::format(R"({{"sequence": {}, "base": {}}})", sequence.value, base.value),
+            std::move(delta));
+    }
+}
+
+void InterpreterHost::run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
+                          Sequence base) {
+    if (auto* process = impl_->find(id)) {
+        process->send_frame(StateFrame::kRun,
+                            fmt::format(R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}}})",
+                                        cell.value, epoch.value, jupyter::quoted(msg_id),
+                                        base.value));
+    }
+}
+
+void InterpreterHost::send(InterpreterId id, const jupyter::Message& message) {
+    if (auto* process = impl_->find(id)) {
+        process->send_message(message);
+    }
+}
+
+void InterpreterHost::interrupt(InterpreterId id) {
+    if (auto* process = impl_->find(id)) {
+        process->signal(SIGINT);
+    }
+}
+
+void InterpreterHost::crash(InterpreterId id) {
+    if (auto* process = impl_->find(id)) {
+        process->signal(SIGKILL);
+    }
+}
+
+void InterpreterHost::discard(InterpreterId id) { impl_->discard(id); }
+
+}  // namespace nbos::io

@@ -1,0 +1,173 @@
+#include "io/interpreter_process.h"
+
+#include <fmt/core.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "jupyter/json_field.h"
+#include "jupyter/zmq_frames.h"
+
+namespace nbos::io {
+namespace {
+
+using jupyter::Channel;
+using jupyter::quoted;
+
+constexpr std::string_view kProbe = "nbos-probe-";
+
+bool starts_with(const std::string& text, std::string_view head) { return text.rfind(head, 0) == 0; }
+
+std::string env_json(const std::map<std::string, std::string>& env) {
+    std::string out = "{";
+    for (const auto& [name, value] : env) {
+        out += (out.size() > 1 ? ", " : "") + quoted(name) + ": " + quoted(value);
+    }
+    return out + "}";
+}
+
+}  // namespace
+
+InterpreterProcess::InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token,
+                                       std::string directory, Callbacks callbacks)
+    : loop_(loop),
+      zmq_(zmq),
+      token_(std::move(token)),
+      directory_(std::move(directory)),
+      callbacks_(std::move(callbacks)) {
+    std::filesystem::create_directories(directory_);
+}
+
+InterpreterProcess::~InterpreterProcess() {
+    callbacks_ = {};
+    signal(SIGKILL);
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+}
+
+void InterpreterProcess::hello(std::unique_ptr<StateSocket> socket) {
+    state_ = std::move(socket);
+    pid_ = state_->peer();
+    state_->start({.frame = [this](StateFrame type, const std::string& header,
+                                   Bytes body) { take(type, header, std::move(body)); },
+                   .closed =
+                       [this] {
+                           if (callbacks_.closed) {
+                               callbacks_.closed();
+                           }
+                       }});
+    connect();
+}
+
+void InterpreterProcess::connect() {
+    phase_ = Phase::kConnecting;
+    const auto open = [this](ZmqKind kind, Channel channel, const std::string& identity) {
+        const auto endpoint = fmt::format("ipc://{}/{}", directory_, jupyter::name(channel));
+        return std::make_unique<ZmqPort>(loop_, zmq_, kind, endpoint, identity,
+                                         [this, channel](Frames frames) { take(channel, frames); });
+    };
+    // stdin has the identity of shell: a kernel asks for input at the address of the request.
+    iopub_ = open(ZmqKind::kSubscribe, Channel::kIopub, "");
+    shell_ = open(ZmqKind::kDealer, Channel::kShell, "agent-" + token_);
+    stdin_ = open(ZmqKind::kDealer, Channel::kStdin, "agent-" + token_);
+    control_ = open(ZmqKind::kDealer, Channel::kControl, "control-" + token_);
+    probe();
+}
+
+// A subscription takes a moment to arrive, and what is published before is lost: only an answer
+// seen on iopub proves that nothing will be.
+void InterpreterProcess::probe() {
+    jupyter::Message message;
+    message.header = fmt::format(
+        R"({{"msg_id": "{}{}", "msg_type": "kernel_info_request", "session": "{}", )"
+        R"("username": "nbos", "date": "2026-01-01T00:00:00.000000Z", "version": "5.3"}})",
+        kProbe, token_, token_);
+    message.parent_header = message.metadata = message.content = "{}";
+    shell_->send(jupyter::to_frames(message));
+}
+
+void InterpreterProcess::adopt(const agent::Adoption& adoption, const std::string& workspace) {
+    phase_ = Phase::kAdopting;
+    const auto& cwd = adoption.cwd.empty() ? workspace : adoption.cwd;
+    state_->send(StateFrame::kAdopt,
+                 fmt::format(R"({{"kernel": {}, "session": {}, "cwd": {}, "env": {}, )"
+                             R"("username": {}, "replica": {}}})",
+                             quoted(adoption.kernel.value.str()), quoted(adoption.session),
+                             quoted(cwd), env_json(adoption.env), quoted(adoption.username),
+                             adoption.replica.value));
+}
+
+void InterpreterProcess::send_frame(StateFrame type, std::string header, Bytes body) {
+    if (phase_ == Phase::kAdopted) {
+        state_->send(type, header, std::move(body));
+        return;
+    }
+    waiting_.emplace_back([this, type, header = std::move(header), body = std::move(body)] {
+        state_->send(type, header, body);
+    });
+}
+
+void InterpreterProcess::send_message(const jupyter::Message& message) {
+    if (phase_ != Phase::kAdopted) {
+        waiting_.emplace_back([this, message] { send_message(message); });
+        return;
+    }
+    auto& port = message.channel == Channel::kShell     ? shell_
+                 : message.channel == Channel::kControl ? control_
+                                                        : stdin_;
+    port->send(jupyter::to_frames(message));
+}
+
+void InterpreterProcess::take(Channel channel, const Frames& frames) {
+    auto message = jupyter::from_frames(channel, frames);
+    if (!message) {
+        return;
+    }
+    const auto parent = jupyter::parse_header(message->parent_header);
+    if (parent && starts_with(parent->msg_id, kProbe)) {
+        if (channel == Channel::kIopub && phase_ == Phase::kConnecting) {
+            phase_ = Phase::kWarm;
+            const auto warm = callbacks_.warm;
+            warm();
+        }
+        return;
+    }
+    if (phase_ == Phase::kAdopted && callbacks_.message) {
+        const auto deliver = callbacks_.message;
+        deliver(std::move(*message));
+    }
+}
+
+void InterpreterProcess::take(StateFrame type, const std::string& header, Bytes body) {
+    if (type == StateFrame::kAdopted) {
+        const bool ok = jupyter::bool_field(header, "ok", false);
+        if (ok) {
+            phase_ = Phase::kAdopted;
+            flush_waiting();
+        }
+        const auto adopted = callbacks_.adopted;
+        adopted(ok, jupyter::string_field(header, "error"));
+    } else if (callbacks_.frame) {
+        const auto frame = callbacks_.frame;
+        frame(type, header, std::move(body));
+    }
+}
+
+void InterpreterProcess::flush_waiting() {
+    while (!waiting_.empty()) {
+        const auto work = std::move(waiting_.front());
+        waiting_.pop_front();
+        work();
+    }
+}
+
+void InterpreterProcess::signal(int number) {
+    if (pid_ > 0) {
+        // It leads a session and a process group of its own, so that shell escapes hear it too.
+        kill(-pid_, number);
+        kill(pid_, number == SIGKILL ? number : 0);
+    }
+}
+
+}  // namespace nbos::io

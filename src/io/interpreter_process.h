@@ -1,0 +1,74 @@
+// One interpreter process as the agent sees it: its private socket and its four ZeroMQ sockets.
+//
+// Phases   forked -> (hello) connecting -> (a probe was answered on shell and seen on iopub) warm
+//          -> adopting -> adopted. What is sent before "adopted" waits, in order.
+// Threads  Loop thread only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "agent/ports.h"
+#include "io/state_socket.h"
+#include "io/zmq_port.h"
+
+namespace nbos::io {
+
+class InterpreterProcess {
+public:
+    struct Callbacks {
+        std::function<void()> warm;
+        std::function<void(bool ok, const std::string& error)> adopted;
+        std::function<void(StateFrame type, const std::string& header, Bytes body)> frame;
+        std::function<void(jupyter::Message)> message;
+        std::function<void()> closed;  // its private socket: the process is ending
+    };
+
+    InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token, std::string directory,
+                       Callbacks callbacks);
+    ~InterpreterProcess();  // kills it
+    InterpreterProcess(const InterpreterProcess&) = delete;
+    InterpreterProcess& operator=(const InterpreterProcess&) = delete;
+
+    const std::string& token() const { return token_; }
+    const std::string& directory() const { return directory_; }
+    bool warm() const { return phase_ == Phase::kWarm; }
+    bool adopted() const { return phase_ == Phase::kAdopted; }
+
+    void hello(std::unique_ptr<StateSocket> socket);  // the process has connected
+    void adopt(const agent::Adoption& adoption, const std::string& workspace);
+    void send_frame(StateFrame type, std::string header, Bytes body = {});
+    void send_message(const jupyter::Message& message);
+    void probe();  // again, as long as it is connecting
+    bool connecting() const { return phase_ == Phase::kConnecting; }
+    void signal(int number);  // to the whole process group
+
+private:
+    enum class Phase : std::uint8_t { kForked, kConnecting, kWarm, kAdopting, kAdopted };
+
+    void connect();
+    void take(jupyter::Channel channel, const Frames& frames);
+    void take(StateFrame type, const std::string& header, Bytes body);
+    void flush_waiting();
+
+    EventLoop& loop_;
+    ZmqContext& zmq_;
+    std::string token_;
+    std::string directory_;
+    Callbacks callbacks_;
+    Phase phase_ = Phase::kForked;
+    pid_t pid_ = -1;
+    std::unique_ptr<StateSocket> state_;
+    std::unique_ptr<ZmqPort> shell_;
+    std::unique_ptr<ZmqPort> control_;
+    std::unique_ptr<ZmqPort> stdin_;
+    std::unique_ptr<ZmqPort> iopub_;
+    std::deque<std::function<void()>> waiting_;
+};
+
+}  // namespace nbos::io

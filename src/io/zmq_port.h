@@ -1,0 +1,54 @@
+// One ZeroMQ socket on the event loop: frames in, frames out, never blocking.
+//
+// libzmq's descriptor is edge-triggered and is cleared by any call on the socket, so the socket is
+// drained after every wake-up and after every send until neither direction can go on.
+//
+// Threads  Loop thread only; on_message runs from the loop, never from inside send().
+// Limits   The outbox grows while the peer does not read; the caller bounds what it sends.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "io/event_loop.h"
+
+namespace nbos::io {
+
+using Frames = std::vector<Bytes>;
+
+class ZmqContext {
+public:
+    ZmqContext();
+    ~ZmqContext();
+    ZmqContext(const ZmqContext&) = delete;
+    ZmqContext& operator=(const ZmqContext&) = delete;
+    void* native();
+
+private:
+    void* context_;
+};
+
+enum class ZmqKind : std::uint8_t { kDealer, kSubscribe };
+
+class ZmqPort {
+public:
+    using OnMessage = std::function<void(Frames)>;
+
+    // Connects; `identity` may be empty. A peer that is not there yet is waited for.
+    ZmqPort(EventLoop& loop, ZmqContext& context, ZmqKind kind, const std::string& endpoint,
+            const std::string& identity, OnMessage on_message);
+    ~ZmqPort();
+    ZmqPort(const ZmqPort&) = delete;
+    ZmqPort& operator=(const ZmqPort&) = delete;
+
+    void send(Frames frames);
+
+private:
+    class Impl;
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace nbos::io

@@ -1,0 +1,286 @@
+#include "io/zygote.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <istream>
+#include <utility>
+
+#include "base/log.h"
+#include "jupyter/json_field.h"
+
+extern char** environ;  // NOLINT: POSIX declares it nowhere
+
+namespace nbos::io {
+namespace {
+
+namespace asio = boost::asio;
+using asio::local::stream_protocol;
+
+constexpr std::size_t kStderrKept = 4096;
+constexpr std::size_t kLineMax = 64U << 10U;
+
+// The process, with standard error in a pipe whose reading end is returned.
+struct Spawned {
+    pid_t pid = -1;
+    int stderr_fd = -1;
+    std::string error;
+};
+
+Spawned spawn(const std::vector<std::string>& command) {
+    std::array<int, 2> pipe{};
+    if (pipe2(pipe.data(), O_CLOEXEC) != 0) {
+        return {.error = std::strerror(errno)};  // NOLINT(concurrency-mt-unsafe)
+    }
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, pipe[1], STDERR_FILENO);
+    std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
+    for (const auto& word : command) {
+        argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: the C interface
+    }
+    argv.push_back(nullptr);
+    Spawned out;
+    const int failed = posix_spawnp(&out.pid, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(pipe[1]);
+    out.stderr_fd = pipe[0];
+    if (failed != 0) {
+        out.pid = -1;
+        out.error = fmt::format("cannot run {}: {}", command.front(),
+                                std::strerror(failed));  // NOLINT(concurrency-mt-unsafe)
+    }
+    return out;
+}
+
+std::string ending(int status) {
+    if (WIFSIGNALED(status)) {
+        return fmt::format("killed by signal {}", WTERMSIG(status));
+    }
+    return fmt::format("exit status {}", WEXITSTATUS(status));
+}
+
+std::string child_ending(const std::string& line) {
+    const auto signal = jupyter::uint_field(line, "signal");
+    if (signal == 9) {
+        return "killed by SIGKILL (out of memory, or by hand)";
+    }
+    if (signal != 0) {
+        return fmt::format("killed by signal {}", signal);
+    }
+    return fmt::format("exit status {}", jupyter::uint_field(line, "exit"));
+}
+
+}  // namespace
+
+class Zygote::Impl : public std::enable_shared_from_this<Impl> {
+public:
+    Impl(EventLoop& loop, std::vector<std::string> command, std::string directory,
+         Callbacks callbacks)
+        : io_(*static_cast<asio::io_context*>(loop.native())),
+          command_(std::move(command)),
+          path_(directory + "/zygote.sock"),
+          callbacks_(std::move(callbacks)),
+          acceptor_(io_),
+          socket_(io_),
+          stderr_(io_) {
+        command_.emplace_back("--socket");
+        command_.push_back(path_);
+    }
+
+    void fork(const std::string& line) {
+        outbox_.push_back(line);
+        if (pid_ < 0) {
+            start();
+        } else {
+            write_next();
+        }
+    }
+
+    void close() {
+        callbacks_ = {};
+        if (pid_ > 0) {
+            kill(pid_, SIGKILL);
+            waitpid(pid_, nullptr, 0);
+            pid_ = -1;
+        }
+        boost::system::error_code ignored;
+        acceptor_.close(ignored);
+        socket_.close(ignored);
+        stderr_.close(ignored);
+        unlink(path_.c_str());
+    }
+
+    bool running() const { return pid_ > 0; }
+
+private:
+    void start() {
+        listen();
+        auto spawned = spawn(command_);
+        stderr_tail_.clear();
+        if (spawned.pid < 0) {
+            if (spawned.stderr_fd >= 0) {
+                ::close(spawned.stderr_fd);
+            }
+            asio::post(io_, [self = shared_from_this(), why = spawned.error] { self->end(why); });
+            return;
+        }
+        pid_ = spawned.pid;
+        stderr_.assign(spawned.stderr_fd);
+        read_stderr();
+    }
+
+    void listen() {
+        unlink(path_.c_str());
+        acceptor_ = stream_protocol::acceptor(io_);
+        acceptor_.open();
+        acceptor_.bind(stream_protocol::endpoint(path_));
+        acceptor_.listen(1);
+        acceptor_.async_accept(
+            [self = shared_from_this()](boost::system::error_code error, stream_protocol::socket s) {
+                if (!error) {
+                    self->socket_ = std::move(s);
+                    self->connected_ = true;
+                    self->read_line();
+                    self->write_next();
+                }
+            });
+    }
+
+    void write_next() {
+        if (!connected_ || writing_ || outbox_.empty()) {
+            return;
+        }
+        writing_ = true;
+        asio::async_write(socket_, asio::buffer(outbox_.front()),
+                          [self = shared_from_this()](boost::system::error_code error, std::size_t) {
+                              self->writing_ = false;
+                              if (!error) {
+                                  self->outbox_.pop_front();
+                                  self->write_next();
+                              }
+                          });
+    }
+
+    void read_line() {
+        asio::async_read_until(
+            socket_, in_, '\n',
+            [self = shared_from_this()](boost::system::error_code error, std::size_t) {
+                if (error) {
+                    return;  // its end is seen on standard error
+                }
+                std::string line;
+                std::istream stream(&self->in_);
+                std::getline(stream, line);
+                self->take(line);
+                self->read_line();
+            });
+    }
+
+    void take(const std::string& line) {
+        const bool ended = line.find("\"exit\"") != std::string::npos ||
+                           line.find("\"signal\"") != std::string::npos;
+        if (ended && callbacks_.child_ended) {
+            callbacks_.child_ended(jupyter::string_field(line, "token"),
+                                   child_ending(line) + quoted_tail());
+        }
+    }
+
+    // Interpreters write here too (it is their standard error as long as they have no cell).
+    void read_stderr() {
+        stderr_.async_read_some(
+            asio::buffer(chunk_),
+            [self = shared_from_this()](boost::system::error_code error, std::size_t size) {
+                if (error) {
+                    self->reap();
+                    return;
+                }
+                self->stderr_tail_.append(self->chunk_.data(), size);
+                if (self->stderr_tail_.size() > kStderrKept) {
+                    self->stderr_tail_.erase(0, self->stderr_tail_.size() - kStderrKept);
+                }
+                self->read_stderr();
+            });
+    }
+
+    void reap() {
+        if (pid_ < 0) {
+            return;
+        }
+        int status = 0;
+        waitpid(pid_, &status, 0);
+        pid_ = -1;
+        end(ending(status));
+    }
+
+    void end(const std::string& why) {
+        boost::system::error_code ignored;
+        acceptor_.close(ignored);
+        socket_.close(ignored);
+        stderr_.close(ignored);
+        connected_ = false;
+        writing_ = false;
+        outbox_.clear();
+        in_.consume(in_.size());
+        if (callbacks_.ended) {
+            const auto ended = callbacks_.ended;
+            ended(fmt::format("{} {}{}", command_.front(), why, quoted_tail()));
+        }
+    }
+
+    std::string quoted_tail() const {
+        return stderr_tail_.empty() ? std::string() : "; it wrote: " + stderr_tail_;
+    }
+
+    asio::io_context& io_;
+    std::vector<std::string> command_;
+    std::string path_;
+    Callbacks callbacks_;
+    stream_protocol::acceptor acceptor_;
+    stream_protocol::socket socket_;
+    asio::posix::stream_descriptor stderr_;
+    asio::streambuf in_{kLineMax};
+    std::array<char, 4096> chunk_{};
+    std::deque<std::string> outbox_;
+    std::string stderr_tail_;
+    pid_t pid_ = -1;
+    bool connected_ = false;
+    bool writing_ = false;
+};
+
+Zygote::Zygote(EventLoop& loop, std::vector<std::string> command, std::string directory,
+               Callbacks callbacks)
+    : impl_(std::make_shared<Impl>(loop, std::move(command), std::move(directory),
+                                   std::move(callbacks))) {}
+
+Zygote::~Zygote() { impl_->close(); }
+
+void Zygote::fork(const std::string& token, const std::string& directory,
+                  const std::string& state_socket) {
+    impl_->fork(fmt::format(R"({{"op": "fork", "token": {}, "dir": {}, "state_socket": {}}})"
+                            "\n",
+                            jupyter::quoted(token), jupyter::quoted(directory),
+                            jupyter::quoted(state_socket)));
+}
+
+bool Zygote::running() const { return impl_->running(); }
+
+}  // namespace nbos::io

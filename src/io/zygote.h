@@ -1,0 +1,43 @@
+// The process that interpreters are forked from, one per kernelspec: Python with ipykernel loaded.
+//
+// Started when it is first needed and again when it ends (its children end with it). What it
+// writes to standard error is kept, bounded, as the reason why a kernel does not start.
+//
+// Threads  Loop thread only.
+// Source   docs/reference/interpreter-protocol.md
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/event_loop.h"
+
+namespace nbos::io {
+
+class Zygote {
+public:
+    struct Callbacks {
+        std::function<void(const std::string& token, const std::string& why)> child_ended;
+        // Every child is gone; `why` has the last lines of its standard error.
+        std::function<void(const std::string& why)> ended;
+    };
+
+    // `command`: the argv without the socket argument. `directory`: private, short path.
+    Zygote(EventLoop& loop, std::vector<std::string> command, std::string directory,
+           Callbacks callbacks);
+    ~Zygote();
+    Zygote(const Zygote&) = delete;
+    Zygote& operator=(const Zygote&) = delete;
+
+    void fork(const std::string& token, const std::string& directory,
+              const std::string& state_socket);
+    bool running() const;
+
+private:
+    class Impl;
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace nbos::io
