@@ -1,0 +1,124 @@
+"""A NotebookOS cluster of processes on this machine, driven through `nbos` as a user would."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from conversation import WsConversation
+from stock import Rest, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("NBOS_BIN", str(ROOT / "nbos"))
+
+
+class CommandFailed(AssertionError):
+    def __init__(self, command, result):
+        super().__init__(f"{' '.join(command)} ended with {result.returncode}\n"
+                         f"{result.stdout}\n{result.stderr}")
+        self.result = result
+
+
+def poll(what, condition, timeout=60, every=0.1):
+    """Waits until `condition()` is true and returns what it gave; `what` names it in the error."""
+    end = time.monotonic() + timeout
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise TimeoutError(f"still not so after {timeout} s: {what}; last: {got!r}")
+        time.sleep(every)
+
+
+class Cluster(Rest):
+    def __init__(self, data, hosts=4, token="e2e-token", lab=False):
+        self.data = Path(data)
+        self.hosts = hosts
+        self.lab = lab
+        super().__init__(f"http://127.0.0.1:{free_port()}", token)
+
+    @property
+    def port(self):
+        return int(self.url.rsplit(":", 1)[1])
+
+    def cli(self, *arguments, timeout=120, check=True):
+        """`nbos ... --data DIR`; returns the decoded JSON when --json was asked for."""
+        command = [BINARY, *map(str, arguments), "--data", str(self.data)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout,
+                                stdin=subprocess.DEVNULL)
+        if not check:
+            return result
+        if result.returncode:
+            raise CommandFailed(command, result)
+        return json.loads(result.stdout) if "--json" in arguments else result.stdout
+
+    def up(self, timeout=300):
+        arguments = ["up", "--detach", "--port", self.port, "--token", self.token,
+                     "--hosts", self.hosts]
+        self.said = self.cli(*arguments, *([] if self.lab else ["--no-lab"]), timeout=timeout)
+        return self
+
+    def down(self):
+        return self.cli("down", check=False)
+
+    # ---- what the cluster says of itself ----
+
+    def kernel_rows(self):
+        return self.cli("kernel", "list", "--json")
+
+    def kernel_row(self, kernel_id):
+        for row in self.kernel_rows():
+            if row["id"] == kernel_id:
+                return row
+        return None
+
+    def host_rows(self):
+        return self.cli("host", "list", "--json")
+
+    def executor_host(self, kernel_id):
+        """The host of the replica that runs cells now."""
+        return poll("the kernel has an executor",
+                    lambda: self._executor_host(kernel_id), 30)
+
+    def _executor_host(self, kernel_id):
+        row = self.kernel_row(kernel_id)
+        return row and row.get("executor_host")
+
+    def wait_replicas(self, kernel_id, count=3, timeout=60, without=()):
+        """Until `count` replicas are ready, none of them on a host of `without`."""
+        def ready():
+            row = self.kernel_row(kernel_id) or {"replicas": []}
+            good = [r for r in row["replicas"] if r["state"] in ("ready", "running")
+                    and r["host"] not in without]
+            return row if len(good) == count == len(row["replicas"]) else None
+        return poll(f"{count} replicas of {kernel_id} are ready", ready, timeout, 0.2)
+
+    # ---- trouble, and kernels ----
+
+    def kill_host(self, host):
+        self.cli("host", "kill", host)
+
+    def start_host(self, host):
+        self.cli("host", "start", host)
+
+    def gateway_pid(self):
+        return int(self.cli("status", "--json")["gateway"]["pid"])
+
+    def kill_gateway(self):
+        os.kill(self.gateway_pid(), signal.SIGKILL)
+
+    def connect(self, kernel_id, **options):
+        return WsConversation(self.url, kernel_id, self.token, **options)
+
+    def forget(self, kernel_id):
+        self.call("DELETE", f"/api/kernels/{kernel_id}")
+
+    def keep_logs(self, folder):
+        """Copies the logs of all processes to where a failed test run can be read."""
+        for path in self.data.rglob("*.log"):
+            target = Path(folder) / path.relative_to(self.data)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
