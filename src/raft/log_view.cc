@@ -17,14 +17,23 @@ LogView::LogView(std::optional<Snapshot> snapshot, std::vector<Entry> log) {
         if (entry.index < first_) {
             continue;
         }
-        require(entry.index.value == last().value + 1 && entry.term >= last_term(),
-                "the stored log has a gap or a falling term");
-        bytes_ += size_in_bytes(entry);
-        if (entry.kind == EntryKind::kMembership) {
-            note_membership(entry, entry.index);
-        }
-        entries_.push_back(std::move(entry));
+        append_one(std::move(entry));
     }
+}
+
+void LogView::append_one(Entry entry) {
+    const auto index = entry.index;
+    push(std::move(entry), index);
+}
+
+void LogView::push(Entry entry, Index noted_at) {
+    require(entry.index.value == last().value + 1 && entry.term >= last_term(),
+            "the log has a gap or a falling term");
+    bytes_ += size_in_bytes(entry);
+    if (entry.kind == EntryKind::kMembership) {
+        note_membership(entry, noted_at);
+    }
+    entries_.push_back(std::move(entry));
 }
 
 std::optional<Term> LogView::term_at(Index index) const {
@@ -86,23 +95,21 @@ void LogView::append(std::vector<Entry> batch) {
         return;
     }
     const auto front = batch.front().index;
-    require(front > snapshot_.index, "an append reaches below the snapshot");
+#ifdef NBOS_RAFT_MUTANTS
+    if (mutants.append_over_snapshot && front <= snapshot_.index) {
+        entries_.clear();
+        bytes_ = 0;
+        first_ = front;
+        base_term_ = {};
+    }
+#endif
+    require(front > snapshot_.index || NBOS_MUTANT(mutants, append_over_snapshot),
+            "an append reaches below the snapshot");
     require(front.value <= last().value + 1, "an append leaves a gap");
     truncate_from(front);
     for (auto& entry : batch) {
-        require(entry.index.value == last().value + 1 && entry.term >= last_term(),
-                "an append is not contiguous, or its terms fall");
-        bytes_ += size_in_bytes(entry);
-        if (entry.kind == EntryKind::kMembership) {
-            auto noted_at = entry.index;
-#ifdef NBOS_RAFT_MUTANTS
-            if (mutants.config_at_batch_front) {
-                noted_at = front;
-            }
-#endif
-            note_membership(entry, noted_at);
-        }
-        entries_.push_back(std::move(entry));
+        const auto index = entry.index;
+        push(std::move(entry), NBOS_MUTANT(mutants, config_at_batch_front) ? front : index);
     }
 }
 
@@ -113,7 +120,6 @@ void LogView::truncate_from(Index index) {
     }
     while (!history_.empty() && history_.back().first >= index) {
         history_.pop_back();
-        ++version_;
     }
 }
 
@@ -122,7 +128,6 @@ void LogView::note_membership(const Entry& entry, Index noted_at) {
     auto membership = decode_membership(in);
     require(membership.has_value() && in.done(), "a configuration entry does not decode");
     history_.emplace_back(noted_at, *std::move(membership));
-    ++version_;
 }
 
 void LogView::install(Snapshot snapshot) {
@@ -133,7 +138,6 @@ void LogView::install(Snapshot snapshot) {
     entries_.clear();
     history_.clear();
     bytes_ = 0;
-    ++version_;
 #ifdef NBOS_RAFT_MUTANTS
     snapshot_is_foreign_ = true;
 #endif

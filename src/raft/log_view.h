@@ -38,8 +38,6 @@ public:
     const Membership& membership_at(Index index) const;
     const Membership& membership() const { return membership_at(last()); }
     Index membership_index() const;  // of the configuration in force
-    // Changes whenever membership() may have.
-    std::uint64_t membership_version() const { return version_; }
 
     // From `from` on, at most `bytes_max` (one entry may be larger).
     std::vector<Entry> slice(Index from, std::size_t bytes_max) const;
@@ -48,6 +46,7 @@ public:
     // Entries of one batch; the first follows last(), or is at most last() when it replaces a
     // conflicting tail. Never at or below the snapshot.
     void append(std::vector<Entry> batch);
+    void append_one(Entry entry);  // behind last()
     void install(Snapshot snapshot);
     // `snapshot` covers a prefix of this log.
     void compact(Snapshot snapshot, std::size_t keep_bytes);
@@ -59,9 +58,10 @@ public:
 #ifdef NBOS_RAFT_MUTANTS
     Mutants mutants;
 #endif
+    void truncate_from(Index index);
 
 private:
-    void truncate_from(Index index);
+    void push(Entry entry, Index noted_at);
     void note_membership(const Entry& entry, Index noted_at);
 
     Snapshot snapshot_;
@@ -72,7 +72,6 @@ private:
     // Decoded configuration entries behind the snapshot, oldest first: a part of entries_, kept
     // so that nobody searches the log for them.
     std::vector<std::pair<Index, Membership>> history_;
-    std::uint64_t version_ = 0;
 #ifdef NBOS_RAFT_MUTANTS
     bool snapshot_is_foreign_ = false;
 #endif

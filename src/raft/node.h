@@ -91,7 +91,8 @@ public:
 
     // Appends on the leader; elsewhere the proposal goes to the leader once there is one. Either
     // way it is kept and proposed again, at once, whenever the leader changes, until it is seen
-    // committed; then it appears in `committed` exactly once, on every node.
+    // committed; then it appears in `committed` exactly once, on every node (not on one to which
+    // it came inside an installed snapshot).
     // kExhausted: too much is in flight, nothing was queued; try again after a commit.
     Result<ProposalId> propose(Bytes command);
 

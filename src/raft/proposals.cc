@@ -1,6 +1,7 @@
 #include "raft/proposals.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace nbos::raft {
 namespace {
@@ -64,6 +65,18 @@ void PendingProposals::done(const ProposalId& id) {
         --handed_;
     }
     pending_.erase(it);
+}
+
+void PendingProposals::drop_applied(const AppliedTable& table) {
+    auto old = std::exchange(pending_, {});
+    bytes_ = 0;
+    handed_ = 0;
+    for (auto& entry : old) {
+        if (!is_applied(table, entry.proposal)) {
+            bytes_ += size_in_bytes(entry);
+            pending_.push_back(std::move(entry));
+        }
+    }
 }
 
 }  // namespace nbos::raft

@@ -22,6 +22,7 @@ class PendingProposals {
 public:
     void add(ProposalId id, Bytes data);
     void done(const ProposalId& id);  // unknown ids are fine
+    void drop_applied(const AppliedTable& table);  // those that an installed snapshot contains
 
     // Those that the present leader has not been given yet; `hand_out` is told each once, until
     // it returns false or hand_out_again() makes all of them new.
