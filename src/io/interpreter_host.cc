@@ -330,7 +330,7 @@ void InterpreterHost::run(InterpreterId id, CellNumber cell, Epoch epoch, const 
     if (auto* process = impl_->find(id)) {
         process->send_frame(StateFrame::kRun,
                             fmt::format(R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}}})",
-                                        cell.value, epoch.value, jupyter::quoted(msg_id),
+                                        cell.value, epoch.value, jupyter::json_quoted(msg_id),
                                         base.value));
     }
 }

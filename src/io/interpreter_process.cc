@@ -13,7 +13,7 @@ namespace nbos::io {
 namespace {
 
 using jupyter::Channel;
-using jupyter::quoted;
+using jupyter::json_quoted;
 
 constexpr std::string_view kProbe = "nbos-probe-";
 
@@ -22,7 +22,7 @@ bool starts_with(const std::string& text, std::string_view head) { return text.r
 std::string env_json(const std::map<std::string, std::string>& env) {
     std::string out = "{";
     for (const auto& [name, value] : env) {
-        out += (out.size() > 1 ? ", " : "") + quoted(name) + ": " + quoted(value);
+        out += (out.size() > 1 ? ", " : "") + json_quoted(name) + ": " + json_quoted(value);
     }
     return out + "}";
 }
@@ -93,8 +93,8 @@ void InterpreterProcess::adopt(const agent::Adoption& adoption, const std::strin
     state_->send(StateFrame::kAdopt,
                  fmt::format(R"({{"kernel": {}, "session": {}, "cwd": {}, "env": {}, )"
                              R"("username": {}, "replica": {}}})",
-                             quoted(adoption.kernel.value.str()), quoted(adoption.session),
-                             quoted(cwd), env_json(adoption.env), quoted(adoption.username),
+                             json_quoted(adoption.kernel.value.str()), json_quoted(adoption.session),
+                             json_quoted(cwd), env_json(adoption.env), json_quoted(adoption.username),
                              adoption.replica.value));
 }
 

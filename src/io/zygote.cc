@@ -277,8 +277,8 @@ void Zygote::fork(const std::string& token, const std::string& directory,
                   const std::string& state_socket) {
     impl_->fork(fmt::format(R"({{"op": "fork", "token": {}, "dir": {}, "state_socket": {}}})"
                             "\n",
-                            jupyter::quoted(token), jupyter::quoted(directory),
-                            jupyter::quoted(state_socket)));
+                            jupyter::json_quoted(token), jupyter::json_quoted(directory),
+                            jupyter::json_quoted(state_socket)));
 }
 
 bool Zygote::running() const { return impl_->running(); }

@@ -17,6 +17,6 @@ bool bool_field(std::string_view json, std::string_view field, bool otherwise);
 std::uint64_t uint_field(std::string_view json, std::string_view field);
 
 // `text` as a JSON string, quotes included.
-std::string quoted(std::string_view text);
+std::string json_quoted(std::string_view text);
 
 }  // namespace nbos::jupyter

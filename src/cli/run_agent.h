@@ -1,0 +1,24 @@
+// `nbos agent`: one host of a cluster, until it is told to stop.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace nbos::cli {
+
+struct AgentOptions {
+    std::string host;        // the id in the certificate: "host-1"
+    std::string listen;      // "ip:port"
+    std::string data_dir;    // the log and what else must survive
+    std::string pki_dir;     // authority, and this host's certificate and key (io/pki.h)
+    std::string hosts_file;  // who else there is (io/hosts_file.h)
+    std::string python;      // the interpreter of the builtin kernelspec
+    std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
+    std::string workspace;   // where kernels start
+    int warm = 2;            // interpreters kept ready
+};
+
+// The exit status. Runs the event loop on the calling thread.
+int run_agent(const AgentOptions& options);
+
+}  // namespace nbos::cli
