@@ -11,6 +11,7 @@
 #include "io/interpreter_process.h"
 #include "io/zygote.h"
 #include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
 
 namespace nbos::io {
 namespace {

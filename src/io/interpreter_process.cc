@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
 #include "jupyter/zmq_frames.h"
 
 namespace nbos::io {

@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
 
 extern char** environ;  // NOLINT: POSIX declares it nowhere
 

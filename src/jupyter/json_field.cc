@@ -48,8 +48,4 @@ std::uint64_t uint_field(std::string_view json, std::string_view field) {
                : 0;
 }
 
-std::string json_quoted(std::string_view text) {
-    return boost::json::serialize(boost::json::string(boost::json::string_view(text.data(), text.size())));
-}
-
 }  // namespace nbos::jupyter

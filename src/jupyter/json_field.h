@@ -16,7 +16,4 @@ bool bool_field(std::string_view json, std::string_view field, bool otherwise);
 // 0 when there is no such integer, or it is negative.
 std::uint64_t uint_field(std::string_view json, std::string_view field);
 
-// `text` as a JSON string, quotes included.
-std::string json_quoted(std::string_view text);
-
 }  // namespace nbos::jupyter
