@@ -14,6 +14,7 @@
 // Threads  All calls and callbacks on the loop thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -25,6 +26,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "io/event_loop.h"
+#include "io/pki.h"
 #include "model/ids.h"
 
 namespace nbos::io {
@@ -37,27 +39,28 @@ enum class PeerState : std::uint8_t {
     kRefused,  // its address refuses connections: that process is gone
 };
 
-struct TlsFiles {
-    std::string authority;    // PEM files
-    std::string certificate;
-    std::string key;
-};
-
 struct PeerTransportOptions {
     HostId self;
     TlsFiles tls;
     std::string listen;  // "ip:port"; empty: dials only (a gateway)
     std::size_t frame_bytes_max = 256U << 20U;
     std::size_t queued_bytes_max = 512U << 20U;
+    std::chrono::milliseconds ping_interval{250};  // nothing sent for so long: a ping
+    std::chrono::milliseconds silence_max{1000};   // nothing heard for so long: kDown
+    std::chrono::milliseconds handshake_max{5000};
+    std::chrono::milliseconds connect_max{2000};
+    std::size_t handshakes_max = 256;  // accepted, not yet authenticated
 };
 
 class PeerTransport {
 public:
-    using OnFrame = std::function<void(const HostId& from, FrameKind kind, std::string_view payload)>;
+    using OnFrame =
+        std::function<void(const HostId& from, FrameKind kind, std::string_view payload)>;
     using OnState = std::function<void(const HostId& peer, PeerState state)>;
 
     // kIo: the address is taken or a TLS file cannot be read, with what to do about it.
-    static Result<std::unique_ptr<PeerTransport>> open(EventLoop& loop, PeerTransportOptions options,
+    static Result<std::unique_ptr<PeerTransport>> open(EventLoop& loop,
+                                                       PeerTransportOptions options,
                                                        OnFrame on_frame, OnState on_state);
     ~PeerTransport();
 
