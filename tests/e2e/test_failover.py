@@ -1,0 +1,162 @@
+"""An interpreter or a host dies under a kernel whose client stays connected."""
+import os
+import signal
+import time
+
+import pytest
+
+from cluster import Cluster, poll
+from conftest import running
+
+LOST = "ExecutorLost"
+SLOW = "import time\nlost = 1\nfor _ in range(600):\n    time.sleep(0.1)"
+
+
+def kill_interpreter(cluster, kernel_id):
+    cluster.cli("kernel", "kill-replica", kernel_id)
+
+
+def kill_host(cluster, kernel_id):
+    """Returns what brings the host back, so that the next test finds all four."""
+    host = cluster.executor_host(kernel_id)
+    cluster.kill_host(host)
+    return host
+
+
+@pytest.fixture(params=[kill_interpreter, kill_host])
+def kill(request, cluster):
+    killed = []
+
+    def act(kernel_id):
+        killed.append(request.param(cluster, kernel_id))
+
+    yield act
+    for host in killed:
+        if host:
+            cluster.start_host(host)
+    poll("all hosts are up", lambda: all(row["state"] == "up" for row in cluster.host_rows()))
+
+
+def test_between_cells_everything_goes_on(cluster, kernel, kill):
+    with cluster.connect(kernel) as conversation:
+        first = conversation.execute("x = [1, 2]\ny = {'x': x}")
+        kill(kernel)
+        second = conversation.execute("x.append(3)\ny['x'] is x, x", timeout=60)
+        assert (second.status, second.text) == ("ok", "(True, [1, 2, 3])")
+        assert (first.count, second.count) == (1, 2)
+        assert second.statuses == ["busy", "idle"]
+        assert {m["header"]["session"] for m in conversation.seen} == first.sessions
+
+
+def test_in_the_middle_of_a_cell_it_ends_with_executor_lost(cluster, kernel, kill):
+    with cluster.connect(kernel) as conversation:
+        before = conversation.execute("kept = 'before'")
+        lost = conversation.execute(SLOW, timeout=90, during=lambda run: kill(kernel))
+        assert lost.status == "error"
+        assert lost.error[0] == LOST
+        assert lost.statuses == ["busy", "idle"]
+        assert lost.count == 2
+        errors = [content for kind, content in lost.outputs if kind == "error"]
+        assert [content["ename"] for content in errors] == [LOST]
+        # The message says what was kept.
+        assert "before" in (errors[0]["evalue"] + "".join(errors[0]["traceback"])).lower()
+
+        after = conversation.execute("kept, 'lost' in globals()", timeout=60)
+        assert (after.status, after.text) == ("ok", "('before', False)")
+        assert after.count == 3
+        assert after.statuses == ["busy", "idle"]
+        assert before.sessions == lost.sessions == after.sessions
+        assert len(after.sessions) == 1
+
+
+def test_a_lost_host_is_replaced_on_the_spare_one(cluster, kernel):
+    host = cluster.executor_host(kernel)
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("import array\nbig = array.array('d', range(10_000))")
+        cluster.kill_host(host)
+        try:
+            # Cells run while the new replica catches up.
+            counts = [conversation.execute(f"big[{i}] = -1", timeout=60).count for i in range(5)]
+            assert counts == [2, 3, 4, 5, 6]
+            cluster.wait_replicas(kernel, without=[host])
+            assert conversation.execute("sum(big[:6]), len(big)").text == "(0.0, 10000)"
+        finally:
+            cluster.start_host(host)
+            poll("the host is back",
+                 lambda: all(row["state"] == "up" for row in cluster.host_rows()))
+
+
+def test_every_replica_has_the_state(cluster, kernel):
+    """The executor moves twice, so that each of the three has run a cell."""
+    hosts = set()
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("import random\nrandom.seed(1)\nsteps = []")
+        for step in range(3):
+            cluster.wait_replicas(kernel)
+            hosts.add(cluster.executor_host(kernel))
+            conversation.execute(f"steps.append(({step}, random.random()))")
+            cluster.cli("kernel", "migrate", kernel)
+        run = conversation.execute("import random as r; r.seed(1); "
+                                   "steps == [(i, r.random()) for i in range(3)]")
+        assert run.text == "True"
+        assert len(hosts) >= 2
+
+
+def test_queued_cells_survive_the_loss_of_the_running_one(cluster, kernel, kill):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("order = []")
+        slow = conversation.submit(SLOW, stop_on_error=False)
+        conversation.wait_for(lambda m: m["header"]["msg_type"] == "execute_input")
+        queued = [conversation.submit(f"order.append({i})") for i in range(3)]
+        kill(kernel)
+        runs = collect(conversation, [slow, *queued])
+        assert runs[slow]["status"] == "error"
+        assert [runs[q]["status"] for q in queued] == ["ok"] * 3
+        assert conversation.execute("order").text == "[0, 1, 2]"
+
+
+def collect(conversation, msg_ids, timeout=90):
+    """msg_id -> content of its execute_reply, for several cells that wait at once."""
+    replies, end = {}, time.monotonic() + timeout
+    while len(replies) < len(msg_ids):
+        message = conversation.receive(max(0.01, end - time.monotonic()))
+        parent = message["parent_header"].get("msg_id")
+        if message["header"]["msg_type"] == "execute_reply" and parent in msg_ids:
+            replies[parent] = message["content"]
+    return replies
+
+
+def test_a_crash_of_user_code_loses_no_variable(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("survivor = 'here'")
+        crash = conversation.execute("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+                                     timeout=60)
+        assert crash.error[0] == LOST
+        assert conversation.execute("survivor", timeout=60).text == "'here'"
+
+
+@pytest.fixture
+def own_cluster(cluster_folder, request):
+    yield from running(Cluster(cluster_folder / "own"), "own")
+
+
+def test_a_killed_gateway_loses_no_kernel(own_cluster):
+    kernel_id = own_cluster.start_kernel()
+    own_cluster.wait_replicas(kernel_id)
+    with own_cluster.connect(kernel_id) as conversation:
+        first = conversation.execute("x = 41")
+    pid = own_cluster.gateway_pid()
+    os.kill(pid, signal.SIGKILL)
+
+    def back():
+        try:
+            return own_cluster.call("GET", f"/api/kernels/{kernel_id}")[0] == 200
+        except OSError:
+            return False
+
+    poll("the gateway is back with its kernel", back, 60)
+    with own_cluster.connect(kernel_id) as conversation:
+        second = conversation.execute("x + 1", timeout=60)
+        assert (second.text, second.count) == ("42", 2)
+        assert second.sessions == first.sessions
+    assert own_cluster.gateway_pid() != pid
