@@ -33,8 +33,11 @@ struct GroupWrite {
     ReplicaId self;
     bool remove = false;  // forget the group: nothing of it is restored any more
     std::optional<Snapshot> snapshot;
+    // `snapshot` came from a leader (Output::install): every entry stored before is void, also one
+    // that would seem to follow it. False: the node's own (Node::compact()), the log behind it stays.
+    bool installed = false;
     std::optional<HardState> hard_state;
-    std::vector<Entry> append;
+    std::vector<Entry> append;  // replaces anything stored at or after append.front().index
     Index first_kept;  // entries below are not needed any more (0: no change)
 };
 
