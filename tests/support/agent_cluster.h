@@ -1,0 +1,93 @@
+// A cluster of agents in one thread: real Raft, real replicas, disks and network in memory, time
+// that moves only when the test says so, and a gateway that writes down what it hears.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/agent.h"
+#include "tests/support/fake_interpreters.h"
+
+namespace nbos::testing {
+
+// What a host has on disk: survives the host.
+class MemoryDisk final : public raft::LogStore {
+public:
+    void write(std::vector<raft::GroupWrite> writes, std::function<void()> durable) override;
+    bool pump();  // makes what was written durable
+    void lose_unsynced() { pending_.clear(); }
+    std::vector<raft::RestoredGroup> restored() const;
+
+private:
+    struct Pending {
+        std::vector<raft::GroupWrite> writes;
+        std::function<void()> durable;
+    };
+    void keep(const raft::GroupWrite& write);
+
+    std::deque<Pending> pending_;
+    std::map<GroupId, raft::RestoredGroup> groups_;
+};
+
+class AgentCluster {
+public:
+    explicit AgentCluster(int hosts);
+    ~AgentCluster();
+
+    // Everything that can happen without time passing, then `duration` in ticks of 50 ms.
+    void run_for(std::chrono::milliseconds duration);
+    bool run_until(const std::function<bool()>& condition,
+                   std::chrono::milliseconds limit = std::chrono::seconds(30));
+
+    void kill(int host, bool proven = true);  // power off; the others learn it at once, or not
+    void start(int host);
+    bool up(int host) const;
+    agent::Agent& agent(int host);
+    FakeInterpreters& interpreters(int host);
+
+    KernelId create_kernel(const std::vector<int>& hosts);
+    void send(int host, const cluster::Rpc& rpc);
+    void execute(int host, KernelId kernel, const std::string& msg_id, const std::string& code);
+    void change_members(KernelId kernel, int add_host, ReplicaId remove);
+
+    // What the gateway knows.
+    const cluster::CellEnded* ended(const std::string& msg_id) const;
+    int times_ended(const std::string& msg_id) const;
+    int times_started(const std::string& msg_id) const;
+    std::string printed(const std::string& msg_id) const;  // by outputs in the committed tail
+    std::optional<cluster::KernelStatus> leader(KernelId kernel) const;  // of hosts that are up
+    std::optional<cluster::KernelStatus> status(int host, KernelId kernel) const;
+    const cluster::Reply* reply(std::uint64_t request) const;
+    std::uint64_t next_request() { return ++requests_; }
+    static HostId name(int host) { return HostId{"host-" + std::to_string(host)}; }
+
+private:
+    struct Host;
+    class Ports;
+    void settle();
+    void tick();
+    void hear(int host, const cluster::Rpc& rpc);
+
+    std::map<int, std::unique_ptr<Host>> hosts_;
+    struct Frame {
+        int from;
+        int to;
+        Bytes bytes;
+    };
+    std::deque<Frame> network_;
+    Instant now_{};
+    std::uint64_t requests_ = 0;
+    std::uint64_t replicas_ = 0;
+    std::uint64_t kernels_ = 0;
+    std::vector<cluster::CellEnded> ended_;
+    std::vector<cluster::CellStarted> started_;
+    std::map<std::uint64_t, cluster::Reply> replies_;
+    std::map<std::pair<int, KernelId>, cluster::KernelStatus> statuses_;
+};
+
+}  // namespace nbos::testing
