@@ -45,13 +45,7 @@ std::optional<Finished> CellMachine::finished(const std::string& session,
     if (found == ended_at_.end()) {
         return std::nullopt;
     }
-    const auto& ended = ended_[static_cast<std::size_t>(found->second - ended_dropped_)];
-    if (ended.answer) {
-        return ended.answer;
-    }
-    // Its client must not wait for ever.
-    return Finished{.outcome = Outcome::kError,
-                    .reason = "this cell has ended, so long ago that its reply is not kept"};
+    return ended_[static_cast<std::size_t>(found->second - ended_dropped_)].answer;
 }
 
 void CellMachine::on(const Configure& entry, Fence, Events& events) {
@@ -88,7 +82,8 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
     if (too_many || too_large) {
         // It gets no number: numbers end in order and without gaps (rule 5), and this one ends
         // ahead of those that wait.
-        Finished answer{.outcome = Outcome::kAborted,
+        Finished answer{.ending = Ending::kCancelled,
+                        .outcome = Outcome::kAborted,
                         .reason = fmt::format("{} cells are waiting already; run this one again "
                                               "when some of them have ended", queue_.size())};
         remember(Ended{entry.session, entry.msg_id, answer});
@@ -169,8 +164,7 @@ void CellMachine::on(const Result& entry, Fence, Events& events) {
     last_executor_ = entry.replica;
     standing_.reset();
     parts_.clear();
-    end_first(Ending::kResult,
-              Finished{.cell = entry.cell,
+    end_first(Finished{.cell = entry.cell,
                        .outcome = entry.outcome,
                        .reply = entry.reply,
                        .outputs = entry.outputs},
@@ -198,8 +192,10 @@ void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
         last_executor_ = ReplicaId{};
     }
     end_claim();
-    end_first(Ending::kExecutorLost,
-              Finished{.cell = entry.cell, .outcome = Outcome::kError, .reason = entry.reason},
+    end_first(Finished{.cell = entry.cell,
+                       .ending = Ending::kExecutorLost,
+                       .outcome = Outcome::kError,
+                       .reason = entry.reason},
               events);
     std::get<CellEnded>(events.back()).executor = executor;
     end_cancelled_heads(events);
@@ -234,8 +230,8 @@ void CellMachine::on(const Reset& entry, Fence, Events& events) {
         const auto executor = standing_->replica;
         const auto cell = standing_->cell;
         end_claim();
-        end_first(Ending::kReset,
-                  Finished{.cell = cell,
+        end_first(Finished{.cell = cell,
+                           .ending = Ending::kReset,
                            .outcome = Outcome::kError,
                            .reason = "the kernel was restarted"},
                   events);
@@ -285,7 +281,7 @@ void CellMachine::end_claim() {
     epoch_ = Epoch{epoch_.value + 1};
 }
 
-void CellMachine::end_first(Ending ending, Finished finished, Events& events) {
+void CellMachine::end_first(Finished finished, Events& events) {
     NBOS_CHECK(!queue_.empty() && !standing_, "only the first cell can end, its claim before it");
     auto cell = std::move(queue_.front());
     queue_.pop_front();
@@ -293,7 +289,7 @@ void CellMachine::end_first(Ending ending, Finished finished, Events& events) {
     queued_ids_.erase(Id{cell.session, cell.msg_id});
     cancelled_.erase(cell.number);
     remember(Ended{cell.session, cell.msg_id, finished});
-    events.push_back(CellEnded{.ending = ending,
+    events.push_back(CellEnded{.ending = finished.ending,
                                .cell = std::move(cell),
                                .finished = std::move(finished),
                                .sequence = sequence_});
@@ -305,8 +301,8 @@ void CellMachine::end_cancelled_heads(Events& events) {
         if (cancelled == cancelled_.end()) {
             return;
         }
-        end_first(Ending::kCancelled,
-                  Finished{.cell = cancelled->first,
+        end_first(Finished{.cell = cancelled->first,
+                           .ending = Ending::kCancelled,
                            .outcome = Outcome::kAborted,
                            .reason = cancelled->second},
                   events);
@@ -315,8 +311,8 @@ void CellMachine::end_cancelled_heads(Events& events) {
 
 void CellMachine::end_all(Ending ending, const std::string& reason, Events& events) {
     while (!queue_.empty()) {
-        end_first(ending,
-                  Finished{.cell = queue_.front().number,
+        end_first(Finished{.cell = queue_.front().number,
+                           .ending = ending,
                            .outcome = Outcome::kAborted,
                            .reason = reason},
                   events);
@@ -325,29 +321,33 @@ void CellMachine::end_all(Ending ending, const std::string& reason, Events& even
 
 void CellMachine::remember(Ended ended) {
     ended_at_[Id{ended.session, ended.msg_id}] = ended_dropped_ + ended_.size();
-    if (ended.answer) {
+    if (ended.kept) {
         ++answers_;
-        answer_bytes_ += bytes_of(*ended.answer);
+        answer_bytes_ += bytes_of(ended.answer);
     }
     ended_.push_back(std::move(ended));
     trim();
 }
 
+void CellMachine::forget_answer(Ended& ended) {
+    answer_bytes_ -= bytes_of(ended.answer);
+    --answers_;
+    ended.kept = false;
+    ended.answer.reply = Bytes();
+    ended.answer.outputs = Bytes();
+    ended.answer.reason = "this cell ended so long ago that its reply is not kept any more";
+}
+
 void CellMachine::trim() {
     while (answers_ > limits_.finished_cells_max ||
            (answers_ > 1 && answer_bytes_ > limits_.finished_bytes_max)) {
-        auto& oldest = ended_[ended_.size() - answers_];
-        answer_bytes_ -= bytes_of(*oldest.answer);
-        oldest.answer.reset();
-        --answers_;
+        forget_answer(ended_[ended_.size() - answers_]);
     }
     while (ended_.size() > limits_.remembered_ids_max) {
-        const auto& oldest = ended_.front();
-        if (oldest.answer) {
-            answer_bytes_ -= bytes_of(*oldest.answer);
-            --answers_;
+        if (ended_.front().kept) {
+            forget_answer(ended_.front());
         }
-        ended_at_.erase(Id{oldest.session, oldest.msg_id});
+        ended_at_.erase(Id{ended_.front().session, ended_.front().msg_id});
         ended_.pop_front();
         ++ended_dropped_;
     }

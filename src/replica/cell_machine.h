@@ -50,12 +50,21 @@ struct QueuedCell {
     Bytes request;
 };
 
+enum class Ending : std::uint8_t {
+    kResult,        // accepted; `delta` has been merged, `sequence` published
+    kExecutorLost,  // the state is that of the cell before
+    kCancelled,     // before any claim
+    kAborted,       // queued behind a cell that failed with stop_on_error
+    kReset,         // the kernel was restarted under it
+};
+
 // How a finished cell is answered when its client asks again, by message id.
 struct Finished {
-    CellNumber cell;
+    CellNumber cell;  // 0: refused, because too many were queued
+    Ending ending = Ending::kResult;
     Outcome outcome = Outcome::kOk;
-    Bytes reply;    // empty for a cell that ended without an executor's reply (lost, cancelled)
-    Bytes outputs;
+    Bytes reply;    // empty for a cell that ended without an executor's reply (lost, cancelled),
+    Bytes outputs;  // and once it is older than Limits keeps
     std::string reason;  // why there is no reply
 };
 
@@ -75,13 +84,6 @@ struct CellClaimed {
 };
 struct ClaimEnded {  // yielded: the cell is unclaimed again, under a new epoch
     CellNumber cell;
-};
-enum class Ending : std::uint8_t {
-    kResult,        // accepted; `delta` has been merged, `sequence` published
-    kExecutorLost,  // the state is that of the cell before
-    kCancelled,     // before any claim
-    kAborted,       // queued behind a cell that failed with stop_on_error
-    kReset,         // the kernel was restarted under it
 };
 struct CellEnded {
     Ending ending = Ending::kResult;
@@ -147,7 +149,8 @@ private:
     struct Ended {  // one of the remembered ids
         std::string session;
         std::string msg_id;
-        std::optional<Finished> answer;  // nullopt: ended, and the answer is no longer kept
+        Finished answer;
+        bool kept = true;  // the whole answer; else only how it ended
     };
     using Id = std::pair<std::string, std::string>;
     using Events = std::vector<Event>;
@@ -165,11 +168,12 @@ private:
     std::string why_not_standing(CellNumber cell, Epoch epoch, ReplicaId replica) const;
     std::optional<std::string> joined_delta(const Result& entry) const;
     void end_claim();  // without a delta: the epoch grows
-    void end_first(Ending ending, Finished finished, Events& events);
+    void end_first(Finished finished, Events& events);
     void end_cancelled_heads(Events& events);
     void end_all(Ending ending, const std::string& reason, Events& events);
     void remember(Ended ended);
     void trim();
+    void forget_answer(Ended& ended);
     void restore_queue(Reader& in);
     void restore_ended(Reader& in);
 

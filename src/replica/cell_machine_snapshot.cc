@@ -40,13 +40,17 @@ Standing get_standing(Reader& in) {
 }
 
 void put(Writer& out, const Finished& finished) {
-    out.put(finished.cell).put(finished.outcome).put(finished.reply).put(finished.outputs);
-    out.put(finished.reason);
+    out.put(finished.cell).put(finished.ending).put(finished.outcome).put(finished.reply);
+    out.put(finished.outputs).put(finished.reason);
 }
 
 Finished get_finished(Reader& in) {
     Finished finished;
     finished.cell = in.id<CellNumber>();
+    finished.ending = in.get<Ending>();
+    if (finished.ending > Ending::kReset) {
+        in.fail();
+    }
     finished.outcome = get_outcome(in);
     finished.reply = in.bytes();
     finished.outputs = in.bytes();
@@ -96,10 +100,8 @@ Bytes CellMachine::snapshot() const {
     }
     put_count(out, ended_);
     for (const auto& ended : ended_) {
-        out.put(ended.session).put(ended.msg_id).put(ended.answer.has_value());
-        if (ended.answer) {
-            put(out, *ended.answer);
-        }
+        out.put(ended.session).put(ended.msg_id).put(ended.kept);
+        put(out, ended.answer);
     }
     out.put(table_.as_delta()).put(table_.digest());
     return out.take_bytes();
@@ -172,16 +174,15 @@ void CellMachine::restore_ended(Reader& in) {
         Ended ended;
         ended.session = in.string();
         ended.msg_id = in.string();
-        if (get_bool(in)) {
-            ended.answer = get_finished(in);
-        }
+        ended.kept = get_bool(in);
+        ended.answer = get_finished(in);
         // remember() counts on answers being those of the newest, and on unique ids.
-        if ((answers_began && !ended.answer) ||
+        if ((answers_began && !ended.kept) ||
             ended_at_.contains(Id{ended.session, ended.msg_id})) {
             in.fail();
             return;
         }
-        answers_began = ended.answer.has_value();
+        answers_began = ended.kept;
         remember(std::move(ended));
     }
 }

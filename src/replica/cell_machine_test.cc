@@ -394,6 +394,8 @@ TEST_F(MachineTest, AnswersAndIdsAreKeptWithinTheirLimits) {
     ASSERT_TRUE(old);
     EXPECT_TRUE(old->reply.empty());
     EXPECT_NE(old->reason, "");
+    EXPECT_EQ(old->ending, Ending::kResult);  // how it ended is remembered longer
+    EXPECT_EQ(old->cell, CellNumber{3});
     EXPECT_EQ(machine_.finished("client", "m7")->reply.view(), "reply");  // 4 answers: 7 to 10
     EXPECT_TRUE(machine_.finished("client", "m6")->reply.empty());
     // A repeated cell never runs twice, however little is known of it.
