@@ -108,8 +108,7 @@ void KernelReplica::apply(const raft::Entry& entry) {
     }
     pump_proposals();
     claim_next();
-    compact_when_due();
-    changed();
+    compact_when_due();  // the status follows at the next tick: a cell is several entries
 }
 
 void KernelReplica::role_changed() {
