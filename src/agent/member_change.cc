@@ -10,6 +10,7 @@ bool caught_up(const raft::Node& node, ReplicaId learner) {
     const auto progress = node.progress();
     const auto found = progress.find(learner);
     return found != progress.end() && !found->second.snapshotting &&
+           found->second.match.value > 0 &&
            found->second.match.value + kLagMax >= node.committed().value;
 }
 
