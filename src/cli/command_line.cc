@@ -24,12 +24,6 @@ Command Command::add(const std::string& name, const std::string& help) {
     return Command(child, exit_code_);
 }
 
-Command Command::add_hidden(const std::string& name, const std::string& help) {
-    Command child = add(name, help);
-    app_of(child.app_).group("");
-    return child;
-}
-
 Command& Command::flag(const std::string& names, bool& value, const std::string& help) {
     app_of(app_).add_flag(names, value, help);
     return *this;

@@ -21,8 +21,6 @@ public:
 
     // A command below this one: root.add("kernel", "...").add("list", "...").
     Command add(const std::string& name, const std::string& help);
-    // As add(), but not shown in the help: for what only nbos itself starts.
-    Command add_hidden(const std::string& name, const std::string& help);
 
     // `names` as CLI11 writes them: "--json", "-p,--port", or "id" for a positional argument.
     Command& flag(const std::string& names, bool& value, const std::string& help);

@@ -2,6 +2,11 @@
 
 namespace nbos::cli {
 
-void add_all_commands(Command root) { add_version(root); }
+// In the order of the help.
+void add_all_commands(Command root) {
+    for (auto* add : {add_up, add_down, add_status, add_kernel, add_host, add_agent, add_version}) {
+        add(root);
+    }
+}
 
 }  // namespace nbos::cli

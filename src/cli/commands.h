@@ -5,6 +5,12 @@
 
 namespace nbos::cli {
 
+void add_agent(Command& root);
+void add_down(Command& root);
+void add_host(Command& root);
+void add_kernel(Command& root);
+void add_status(Command& root);
+void add_up(Command& root);
 void add_version(Command& root);
 
 void add_all_commands(Command root);

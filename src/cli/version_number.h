@@ -2,10 +2,8 @@
 // with it by tools/tidy.py.
 #pragma once
 
-#include <string_view>
-
 namespace nbos::cli {
 
-inline constexpr std::string_view kVersion = "0.1.0";
+inline constexpr const char* kVersion = "0.1.0";
 
 }  // namespace nbos::cli

@@ -63,8 +63,8 @@ std::multimap<pid_t, ProcessId> children_by_parent() {
 bool is_namespace_init(pid_t pid) {
     std::error_code failed;
     const auto own = std::filesystem::read_symlink("/proc/self/ns/pid", failed);
-    const auto its = std::filesystem::read_symlink(
-        "/proc/" + std::to_string(pid) + "/ns/pid", failed);
+    const auto its =
+        std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/pid", failed);
     return !failed && own != its;
 }
 

@@ -19,7 +19,7 @@ struct ProcessId {
     bool operator==(const ProcessId&) const = default;
 };
 
-ProcessId identify(pid_t pid);         // start == 0 when there is no such process
+ProcessId identify(pid_t pid);            // start == 0 when there is no such process
 bool is_alive(const ProcessId& process);  // zombies are not
 void send_signal(const ProcessId& process, int signal);
 

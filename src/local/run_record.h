@@ -25,7 +25,7 @@ struct RunRecord {
     std::string gateway_url;  // http://127.0.0.1:PORT, without the token
     std::string lab_url;      // empty without JupyterLab
     std::string workspace;
-    bool ready = false;       // everything has answered once
+    bool ready = false;  // everything has answered once
     std::vector<RunningProcess> processes;
 
     const RunningProcess* find(std::string_view name) const;

@@ -172,8 +172,7 @@ Result<ProcessId> spawn(const Program& program) {
 }
 
 Result<ProcessId> spawn_host(const Program& agent, const HostShell& shell) {
-    const pid_t child =
-        shell.isolated ? fork_with(CLONE_NEWPID | CLONE_NEWNS) : fork_with(0);
+    const pid_t child = shell.isolated ? fork_with(CLONE_NEWPID | CLONE_NEWNS) : fork_with(0);
     if (child == 0) {
         be_host(agent, shell);
     }

@@ -22,10 +22,10 @@
 namespace nbos::local {
 
 struct Program {
-    std::vector<std::string> argv;             // argv[0] is a path
-    std::map<std::string, std::string> env;    // besides the caller's
-    std::filesystem::path directory;           // where it starts
-    std::filesystem::path log;                 // appended to; standard output and error
+    std::vector<std::string> argv;           // argv[0] is a path
+    std::map<std::string, std::string> env;  // besides the caller's
+    std::filesystem::path directory;         // where it starts
+    std::filesystem::path log;               // appended to; standard output and error
 };
 
 struct HostShell {
