@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/strong.h"
@@ -25,6 +26,10 @@ static_assert(std::endian::native == std::endian::little, "the wire format is li
 
 class Writer {
 public:
+    Writer() = default;
+    // Writes over `buffer`, whose memory is used again.
+    explicit Writer(std::string&& buffer) : out_(std::move(buffer)) { out_.clear(); }
+
     template <class T>
         requires(std::is_integral_v<T> || std::is_enum_v<T>)
     Writer& put(T value) {
