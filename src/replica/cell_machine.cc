@@ -138,7 +138,11 @@ void CellMachine::on(const ResultPart& entry, Fence, Events& events) {
     }
     // In any order: proposals that reach the leader over another host may overtake each other.
     if (!parts_.emplace(entry.number, entry.slice).second) {
-        add_void(events, fmt::format("part {} is here already", entry.number));
+        return add_void(events, fmt::format("part {} is here already", entry.number));
+    }
+    if (held_ && parts_complete(*held_)) {
+        const auto result = *std::exchange(held_, std::nullopt);
+        accept(result, events);
     }
 }
 
@@ -150,12 +154,32 @@ void CellMachine::on(const Result& entry, Fence, Events& events) {
         return add_void(events, fmt::format("a result for sequence {} at sequence {}",
                                             entry.base.value, sequence_.value));
     }
-    auto delta = joined_delta(entry);
-    if (!delta) {
-        return add_void(events, fmt::format("a result of {} parts, but {} are here", entry.parts,
-                                            parts_.size()));
+    if (held_) {
+        return add_void(events, "a repeated result, whose parts are still to come");
     }
-    if (const auto applied = table_.apply(*delta); !applied) {
+    if (parts_complete(entry)) {
+        return accept(entry, events);
+    }
+    if (!parts_.empty() && parts_.rbegin()->first >= entry.parts) {
+        return add_void(events, fmt::format("a result of {} parts, but part {} is here",
+                                            entry.parts, parts_.rbegin()->first));
+    }
+    held_ = entry;
+}
+
+bool CellMachine::parts_complete(const Result& entry) const {
+    return parts_.size() == entry.parts &&
+           (parts_.empty() || parts_.rbegin()->first == entry.parts - 1);
+}
+
+void CellMachine::accept(const Result& entry, Events& events) {
+    std::string delta;
+    for (const auto& [number, slice] : parts_) {
+        delta.append(slice.view());
+    }
+    delta.append(entry.delta.view());
+    if (const auto applied = table_.apply(delta); !applied) {
+        parts_.clear();  // whatever the executor proposes next begins anew
         return add_void(events, applied.error().what);
     }
     const bool diverged = table_.digest() != entry.digest;
@@ -171,7 +195,7 @@ void CellMachine::on(const Result& entry, Fence, Events& events) {
               events);
     auto& ended = std::get<CellEnded>(events.back());
     ended.executor = entry.replica;
-    ended.delta = Bytes(std::move(*delta));
+    ended.delta = Bytes(std::move(delta));
     if (diverged) {
         events.push_back(Diverged{sequence_});
     }
@@ -259,25 +283,10 @@ std::string CellMachine::why_not_standing(CellNumber cell, Epoch epoch, ReplicaI
                        epoch.value);
 }
 
-std::optional<std::string> CellMachine::joined_delta(const Result& entry) const {
-    if (parts_.size() != entry.parts) {
-        return std::nullopt;
-    }
-    std::string delta;
-    std::uint32_t number = 0;
-    for (const auto& [have, slice] : parts_) {
-        if (have != number++) {
-            return std::nullopt;
-        }
-        delta.append(slice.view());
-    }
-    delta.append(entry.delta.view());
-    return delta;
-}
-
 void CellMachine::end_claim() {
     standing_.reset();
     parts_.clear();
+    held_.reset();
     epoch_ = Epoch{epoch_.value + 1};
 }
 

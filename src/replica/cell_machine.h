@@ -120,8 +120,7 @@ public:
     explicit CellMachine(Limits limits = {});
 
     // An empty command (a no-op of Raft's) gives no event; so does a Cancel of a cell that must
-    // wait for its turn to end. A driver whose own Result or part is void while its claim still
-    // stands proposes all of it again, or ExecutorLost: nothing else ends the cell.
+    // wait for its turn to end, and a part, or a Result that overtook its parts.
     // When the executor of the standing claim leaves the group, the driver proposes ExecutorLost;
     // nothing changes here until that is applied.
     std::vector<Event> apply(Term term, Index index, std::string_view command);
@@ -166,7 +165,8 @@ private:
     void on(const Reset& entry, Fence fence, Events& events);
 
     std::string why_not_standing(CellNumber cell, Epoch epoch, ReplicaId replica) const;
-    std::optional<std::string> joined_delta(const Result& entry) const;
+    bool parts_complete(const Result& entry) const;
+    void accept(const Result& entry, Events& events);
     void end_claim();  // without a delta: the epoch grows
     void end_first(Finished finished, Events& events);
     void end_cancelled_heads(Events& events);
@@ -175,6 +175,7 @@ private:
     void trim();
     void forget_answer(Ended& ended);
     void restore_queue(Reader& in);
+    void restore_held(Reader& in);
     void restore_ended(Reader& in);
 
     Limits limits_;
@@ -190,6 +191,7 @@ private:
     Epoch epoch_;
     std::optional<Standing> standing_;
     std::map<std::uint32_t, Bytes> parts_;  // of the standing claim's Result, by number
+    std::optional<Result> held_;  // the standing executor's, until all its parts are here
     Sequence sequence_;
     ReplicaId last_executor_;
     std::deque<Ended> ended_;  // oldest first

@@ -57,6 +57,12 @@ protected:
         claim(kC);
         apply(Cancel{CellNumber{machine_.next_cell().value + 2}, "not wanted"});
         apply(ResultPart{machine_.next_cell(), machine_.epoch(), kC, 0, Bytes::copy("\x01")});
+        auto held = result();
+        held.parts = 2;
+        const auto delta = Delta().put("k1", "new").str();
+        held.delta = Bytes(delta.substr(2));
+        held.digest = *machine_.table().digest_after(delta);
+        apply(held);
     }
     static CellMachine restored(const CellMachine& machine) {
         auto copy = CellMachine::restore(machine.snapshot().view(), kLimits);
@@ -94,12 +100,11 @@ TEST_F(SnapshotTest, Rule12CarriesEveryAccessor) {
 }
 
 TEST_F(SnapshotTest, Rule12ARestoredMachineGoesOnLikeTheOriginal) {
-    // The claim stands, part 0 is here, the deduplication window and the cancelled cell are kept.
+    // The claim stands, part 1 of a held result is missing, the deduplication window and the
+    // cancelled cell are kept.
     auto copy = restored(machine_);
     const auto delta = Delta().put("k1", "new").str();
-    auto rest = result(delta);
-    rest.parts = 1;
-    rest.delta = Bytes(delta.substr(1));
+    const ResultPart rest{machine_.next_cell(), machine_.epoch(), kC, 1, Bytes(delta.substr(1, 1))};
     const std::vector<CellEntry> next = {
         Submit{"client", "m5", true, {}},  Submit{"client", "m9", true, {}},
         Submit{"client", "m1", true, {}},  Submit{"client", "waits", true, {}},
@@ -118,6 +123,7 @@ TEST_F(SnapshotTest, Rule12ARestoredMachineGoesOnLikeTheOriginal) {
         ASSERT_EQ(copy.snapshot(), machine_.snapshot()) << "after " << entry.index();
     }
     EXPECT_EQ(machine_.session(), "s3");
+    EXPECT_EQ(machine_.finished("client", "yielded")->ending, Ending::kResult);
 }
 
 TEST_F(SnapshotTest, AnEmptyMachineRoundTrips) {

@@ -98,6 +98,7 @@ Bytes CellMachine::snapshot() const {
     for (const auto& [number, slice] : parts_) {
         out.put(number).put(slice);
     }
+    out.put(held_ ? encode(*held_) : Bytes());
     put_count(out, ended_);
     for (const auto& ended : ended_) {
         out.put(ended.session).put(ended.msg_id).put(ended.kept);
@@ -130,6 +131,7 @@ nbos::Result<CellMachine> CellMachine::restore(std::string_view snapshot, Limits
         const auto number = in.get<std::uint32_t>();
         machine.parts_[number] = in.bytes();
     }
+    machine.restore_held(in);
     machine.restore_ended(in);
     const auto delta = in.text();
     const auto digest = in.get<std::uint64_t>();
@@ -166,6 +168,20 @@ void CellMachine::restore_queue(Reader& in) {
             in.fail();
         }
     }
+}
+
+void CellMachine::restore_held(Reader& in) {
+    const auto bytes = in.text();
+    if (bytes.empty()) {
+        return;
+    }
+    const auto entry = decode_cell_entry(bytes);
+    const auto* result = entry ? std::get_if<Result>(&*entry) : nullptr;
+    if (result == nullptr || !standing_) {
+        in.fail();
+        return;
+    }
+    held_ = *result;
 }
 
 void CellMachine::restore_ended(Reader& in) {
