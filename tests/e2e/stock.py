@@ -85,14 +85,14 @@ class Rest:
 class StockServer(Rest):
     """jupyter_server with nothing of ours in it."""
 
-    def __init__(self, root, token="stock-token"):
+    def __init__(self, root, token="stock-token", *options):
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}", token)
         self.log = open(os.path.join(root, "stock-server.log"), "wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root",
              f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
-             f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"],
+             f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", *options],
             stdout=self.log, stderr=self.log, env={**os.environ, **QUIET})
         self._wait()
 
