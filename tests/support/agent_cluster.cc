@@ -42,6 +42,9 @@ void MemoryDisk::keep(const raft::GroupWrite& write) {
     group.group = write.group;
     group.self = write.self;
     auto& log = group.state.log;
+    if (write.installed) {
+        log.clear();
+    }
     if (write.snapshot) {
         group.state.snapshot = write.snapshot;
         std::erase_if(log, [&](const auto& e) { return e.index <= write.snapshot->index; });

@@ -1,0 +1,92 @@
+#include "agent/cell_run.h"
+
+#include <gtest/gtest.h>
+
+namespace nbos::agent {
+namespace {
+
+using jupyter::Channel;
+
+jupyter::Message message(Channel channel, const std::string& type, const std::string& content) {
+    return {.channel = channel,
+            .header = R"({"msg_id": "m", "msg_type": ")" + type + "\"}",
+            .parent_header = "{}",
+            .metadata = "{}",
+            .content = content,
+            .buffers = {}};
+}
+
+CellRun new_run(CellRunLimits limits = {}) {
+    return CellRun({CellNumber{3}, Epoch{2}, ReplicaId{7}, {Term{1}, Index{9}}},
+                   {CellNumber{3}, "client", "id", true, Bytes()}, Sequence{2}, limits);
+}
+
+void finish(CellRun& run) {
+    run.take(message(Channel::kShell, "execute_reply", R"({"status": "ok"})"));
+    run.take(message(Channel::kIopub, "status", R"({"execution_state": "idle"})"));
+}
+
+TEST(CellRun, IsCompleteWhenDeltaReplyAndIdleHaveComeInAnyOrder) {
+    auto run = new_run();
+    run.take(message(Channel::kIopub, "status", R"({"execution_state": "idle"})"));
+    EXPECT_FALSE(run.complete());
+    run.take_delta(Bytes::copy("d"));
+    EXPECT_FALSE(run.complete());
+    run.take(message(Channel::kShell, "execute_reply", R"({"status": "ok"})"));
+    EXPECT_TRUE(run.complete());
+}
+
+TEST(CellRun, HoldsTheReplyAndStatusAndRelaysOutputs) {
+    auto run = new_run();
+    EXPECT_EQ(run.take(message(Channel::kIopub, "status", R"({"execution_state": "busy"})")),
+              CellRun::Relay::kHeld);
+    EXPECT_EQ(run.take(message(Channel::kIopub, "stream", "{}")), CellRun::Relay::kNow);
+    EXPECT_EQ(run.take(message(Channel::kShell, "execute_reply", "{}")), CellRun::Relay::kHeld);
+    EXPECT_EQ(run.take(message(Channel::kStdin, "input_request", "{}")), CellRun::Relay::kNow);
+}
+
+TEST(CellRun, CutsALargeDeltaIntoNumberedPartsBeforeTheResult) {
+    auto run = new_run({.slice_bytes = 4});
+    run.take_delta(Bytes::copy("0123456789"));
+    finish(run);
+    const auto entries = run.entries(42);
+    ASSERT_EQ(entries.size(), 3U);
+    const auto& first = std::get<replica::ResultPart>(entries[0]);
+    const auto& second = std::get<replica::ResultPart>(entries[1]);
+    const auto& result = std::get<replica::Result>(entries[2]);
+    EXPECT_EQ(first.number, 0U);
+    EXPECT_EQ(second.number, 1U);
+    EXPECT_EQ(std::string(first.slice.view()) + std::string(second.slice.view()) +
+                  std::string(result.delta.view()),
+              "0123456789");
+    EXPECT_EQ(result.parts, 2U);
+    EXPECT_EQ(result.digest, 42U);
+    EXPECT_EQ(result.base, Sequence{2});
+    EXPECT_TRUE(run.proposed());
+}
+
+TEST(CellRun, KeepsTheLastOutputsWithinTheirLimit) {
+    auto run = new_run({.outputs_max = 2});
+    for (const char* text : {"1", "2", "3"}) {
+        run.take(message(Channel::kIopub, "stream", text));
+    }
+    run.take_delta(Bytes());
+    finish(run);
+    const auto entries = run.entries(0);
+    const auto& result = std::get<replica::Result>(entries.back());
+    Reader in(result.outputs.view());
+    ASSERT_EQ(in.count(1), 2U);
+    EXPECT_EQ(jupyter::decode_message(in)->content, "2");
+    EXPECT_EQ(jupyter::decode_message(in)->content, "3");
+    EXPECT_TRUE(in.done());
+}
+
+TEST(CellRun, ReadsTheOutcomeOfAReply) {
+    EXPECT_EQ(outcome_of(R"({"status": "ok"})"), replica::Outcome::kOk);
+    EXPECT_EQ(outcome_of(R"({"status": "error"})"), replica::Outcome::kError);
+    EXPECT_EQ(outcome_of(R"({"status": "aborted"})"), replica::Outcome::kAborted);
+    EXPECT_EQ(outcome_of("not json"), replica::Outcome::kError);
+}
+
+}  // namespace
+}  // namespace nbos::agent
