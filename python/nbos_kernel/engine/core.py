@@ -1,95 +1,187 @@
-"""Placeholder engine: one pickle a name. Replaced by the object-granular engine."""
+"""The first state engine: object-granular, keyed by address, sound by reading everything each cell.
 
-import marshal
-import pickle
-import types
+One engine lives in each interpreter, standby or executor. Between cells it holds every object of the
+table by id; while user code runs it holds none, so that weak references, finalizers and `del` behave
+as they do without it. See docs/design/0004-first-state-engine.md.
+
+Threads  The main thread only, and never while user code runs.
+"""
+
+import os
+import secrets
 
 from . import table_format as fmt
-
-
-def _function(code, name, defaults):
-    from IPython import get_ipython
-    return types.FunctionType(marshal.loads(code), get_ipython().user_ns, name, defaults)
-
-
-def _module(name):
-    import importlib
-    return importlib.import_module(name)
-
-
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, obj):
-        if isinstance(obj, types.ModuleType):
-            return _module, (obj.__name__,)
-        if isinstance(obj, types.FunctionType) and obj.__module__ == "__main__":
-            return _function, (marshal.dumps(obj.__code__), obj.__name__, obj.__defaults__)
-        return NotImplemented
-
-
-def _dump(value):
-    import io
-    out = io.BytesIO()
-    _Pickler(out, 5).dump(value)
-    return out.getvalue()
+from .bindings import Bindings
+from .context import Context
+from .load import Loader
+from .roots import Roots
+from .walk import Walk
 
 
 class Engine:
-    name = "simple"
+    name = "walk-1"
 
     def __init__(self, shell):
         self.shell = shell
-        self.base = set(shell.user_ns)
-        self.sent = {}
+        self.context = Context(shell.user_ns)
+        self._register_specials()
+        self.nodes = {}  # id -> Node: the table's objects
+        self.known = {}  # address -> Node, only while user code runs
+        self.bindings = Bindings(self)
+        self.roots = Roots(self)
+        self._prefix = secrets.token_hex(3)
+        self._count = 0
+        self._stale = False  # another executor wrote the table: read our own form of it first
+
+    def _register_specials(self):
+        import sys
+
+        shell, add = self.shell, self.context.add_special
+        add("=ns", shell.user_ns)
+        add("=main", shell.user_module)
+        add("=shell", shell)
+        add("=kernel", getattr(shell, "kernel", None))
+        add("=In", shell.user_ns.get("In"))
+        add("=Out", shell.user_ns.get("Out"))
+        add("=dh", shell.user_ns.get("_dh"))
+        add("=history", getattr(shell, "history_manager", None))
+        add("=displayhook", getattr(shell, "displayhook", None))
+        add("=display_pub", getattr(shell, "display_pub", None))
+        add("=sys.path", sys.path)
+        add("=sys.modules", sys.modules)
+        add("=environ", os.environ)
+        for name in ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"):
+            add(f"=sys.{name}", getattr(sys, name))
+
+    # ---- life ------------------------------------------------------------------------------------
 
     def adopt(self, replica):
-        self.base |= set(self.shell.user_ns)
+        """From now on this interpreter belongs to a kernel. Ids of this process are unique in it."""
+        self._prefix = f"{replica}.{secrets.token_hex(3)}"
+        self.bindings.take_baseline()
+        self.roots.take_baseline()
 
     def before_cell(self):
-        pass
+        """Just before user code runs: lets go of every object."""
+        if self._stale:
+            self._rebase()
+        self.roots.before_cell()
+        self.known = {}
+        for node in self.nodes.values():
+            self.known[node_address(node)] = node
+            node.obj = None
+            node.parent = None
 
     def capture(self):
-        delta, unsupported = fmt.DeltaWriter(), []
-        ns = self.shell.user_ns
-        now = {}
-        for name in list(ns):
-            if name in self.base or name.startswith("_"):
-                continue
-            try:
-                now["n:" + name] = _dump(ns[name])
-            except Exception as e:
-                unsupported.append({"path": name, "type": type(ns[name]).__name__, "reason": str(e)})
-        now["x:count"] = _dump(self.shell.execution_count)
-        manager = self.shell.history_manager
-        now["x:in"] = _dump((list(manager.input_hist_parsed), list(manager.input_hist_raw)))
-        for key, value in now.items():
-            if self.sent.get(key) != value:
-                delta.put(key, fmt.encode_value([value]))
-        for key in self.sent:
-            if key not in now:
-                delta.delete(key)
-        self.sent = now
-        return delta.take(), unsupported
-
-    def load(self, delta):
-        for key in self.sent:
-            if key.startswith("n:"):
-                self.shell.user_ns.pop(key[2:], None)
-        self.sent = {}
-        self.apply(delta)
+        """(delta, unsupported) of what has changed since before_cell."""
+        walk = self._walk()
+        delta = fmt.DeltaWriter()
+        unsupported = []
+        self._spread_generations(walk)
+        reached = {node.id: node for node in walk.nodes}
+        for node in walk.nodes:
+            if node.parts is not None:
+                delta.put("o:" + node.id, fmt.encode_value(node.parts))
+                unsupported += node.unsupported
+            node.mark_sent()
+        for node_id in self.nodes:
+            if node_id not in reached:
+                delta.delete("o:" + node_id)
+        unsupported += self.bindings.emit(delta)
+        unsupported += self.roots.emit(delta)
+        self.nodes = reached
+        walk.release()
+        return delta.take(), _unique(unsupported)
 
     def apply(self, delta):
-        for key, value in fmt.read_delta(delta):
-            if value is None:
-                self.shell.user_ns.pop(key[2:], None)
-                self.sent.pop(key)
-                continue
-            data = bytes(fmt.decode_value(value)[0])
-            self.sent[key] = data
-            obj = pickle.loads(data)
-            if key == "x:count":
-                self.shell.execution_count = obj
-            elif key == "x:in":
-                manager = self.shell.history_manager
-                manager.input_hist_parsed[:], manager.input_hist_raw[:] = obj
-            else:
-                self.shell.user_ns[key[2:]] = obj
+        operations = fmt.read_delta(delta)
+        puts = {key[2:]: value for key, value in operations if key[:2] == "o:" and value is not None}
+        self._stale = True
+        self.known = {}
+        loader = Loader(self.context, self.nodes, puts)
+        self.roots.apply_first(operations, loader)
+        loader.run()
+        self.bindings.apply(operations, loader)
+        self.roots.apply(operations, loader)
+        for key, value in operations:
+            if value is None and key[:2] == "o:":
+                del self.nodes[key[2:]]
+
+    def load(self, delta):
+        """Replaces the whole state."""
+        self.bindings.reset()
+        self.roots.reset()
+        self.nodes = {}
+        self.apply(delta)
+
+    # ---- one walk --------------------------------------------------------------------------------
+
+    def new_id(self):
+        self._count += 1
+        return f"{self._prefix}.{self._count:x}"
+
+    def _walk(self):
+        for node in self.nodes.values():
+            node.reached = False
+        known = dict(self.known)
+        known.update(self.context.special_nodes())
+        walk = Walk(self.context, known, self.new_id)
+        self.roots.begin(walk)
+        self.bindings.walk(walk)
+        walk.drain()
+        self.roots.walk(walk)
+        walk.drain()
+        return walk
+
+    def _rebase(self):
+        """After other executors' deltas: what would we say of this state? Only differences count later.
+
+        Objects that only our walk sees as shared get ids of ours, and go out with the next delta.
+        """
+        self.known = {node_address(node): node for node in self.nodes.values()}
+        walk = self._walk()
+        new = {node.id for node in walk.nodes if node.id not in self.nodes}
+        for node in walk.nodes:
+            resend = node.id in new or not new.isdisjoint(node.refs)
+            node.sent_generation = node.generation
+            node.mark_sent()
+            if resend:
+                node.sent_digest = None
+            self.nodes[node.id] = node
+        self.bindings.rebase(new)
+        self.roots.rebase(new)
+        walk.release()
+        self._stale = False
+
+    def _spread_generations(self, walk):
+        """Objects that are made anew: whoever refers to them must be sent, or be made anew, too."""
+        moved = {n.id for n in walk.nodes if n.sent_create and n.generation != n.sent_generation}
+        while moved:
+            made_anew = set()
+            for node in list(walk.nodes):
+                if moved.isdisjoint(node.refs):
+                    continue
+                if node.sent_create and not node.bumped and not moved.isdisjoint(node.create_refs):
+                    if node.generation == node.sent_generation:
+                        made_anew.add(node.id)
+                        node.bumped = True
+                if node.parts is None or node.bumped:
+                    walk.pickle_again(node)
+            self.bindings.resend(moved)
+            self.roots.resend(moved)
+            moved = made_anew
+
+
+def node_address(node):
+    """Where the walk looks for the object of this node."""
+    return getattr(node.obj, "_cdata", None) if node.kind == "storage" else id(node.obj)
+
+
+def _unique(unsupported):
+    seen, out = set(), []
+    for item in unsupported:
+        key = (item["path"], item["type"])
+        if key not in seen:
+            seen.add(key)
+            out.append(item)
+    return out

@@ -1,0 +1,85 @@
+"""What the roots of process state have in common."""
+
+from . import table_format as fmt
+
+
+class Root:
+    """Owns the key `prefix`, or with `family` every key that begins with it."""
+
+    prefix = None
+    family = False
+    label = "process"
+
+    def take_baseline(self):
+        pass
+
+    def before_cell(self):
+        pass
+
+    def walk(self, walk):
+        pass
+
+    def resend(self, moved):
+        pass
+
+    def emit(self, delta):
+        return []
+
+    def rebase(self, new):
+        pass
+
+    def apply(self, key, value):
+        pass
+
+    def forget(self, key):
+        pass
+
+    def reset(self):
+        pass
+
+
+class ValueRoot(Root):
+    """State that is one comparable value: `read` gives it, `set` repeats it."""
+
+    _NOTHING = object()
+
+    def __init__(self):
+        self._last = self._NOTHING
+        self._change = None
+
+    def read(self):
+        raise NotImplementedError
+
+    def set(self, value):
+        raise NotImplementedError
+
+    def pack(self, value):
+        """What travels, when it is not the value itself."""
+        return value
+
+    def take_baseline(self):
+        self._last = self.read()
+
+    def walk(self, walk):
+        self._change = None
+        now = self.read()
+        if now == self._last:
+            return
+        data, _ = walk.root_section(f"({self.label})", self.pack(now))
+        self._change = (now, data)
+        self._unsupported = walk.take_unsupported()
+
+    def emit(self, delta):
+        if self._change is None:
+            return []
+        self._last, data = self._change
+        self._change = None
+        delta.put(self.prefix, fmt.encode_value([data]))
+        return self._unsupported
+
+    def rebase(self, new):
+        self._change = None
+        self._last = self.read()
+
+    def apply(self, key, value):
+        self.set(value)

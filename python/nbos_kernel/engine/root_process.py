@@ -1,0 +1,198 @@
+"""What a process has besides objects: environment, directory, search path, hooks, logging."""
+
+import logging
+import os
+import signal
+import sys
+import warnings
+
+from .root import Root, ValueRoot
+
+
+class SearchPath(ValueRoot):
+    prefix = "x:sys.path"
+    label = "sys.path"
+
+    def read(self):
+        return [p for p in sys.path if isinstance(p, str)]
+
+    def set(self, value):
+        sys.path[:] = value
+
+
+class Environment(ValueRoot):
+    """Only what differs from the environment at adoption: hosts may differ in the rest."""
+
+    prefix = "x:environ"
+    label = "os.environ"
+
+    def __init__(self):
+        super().__init__()
+        self._start = {}
+
+    def take_baseline(self):
+        self._start = dict(os.environ)
+        super().take_baseline()
+
+    def read(self):
+        now = dict(os.environ)
+        if now == self._start:
+            return {}
+        changed = {k: v for k, v in now.items() if self._start.get(k) != v}
+        changed.update(dict.fromkeys(self._start.keys() - now.keys()))
+        return changed
+
+    def set(self, value):
+        for name in self.read().keys() - value.keys():
+            self._put(name, self._start.get(name))
+        for name, text in value.items():
+            self._put(name, text)
+
+    def _put(self, name, text):
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
+
+
+class Directory(ValueRoot):
+    prefix = "x:cwd"
+    label = "working directory"
+
+    def read(self):
+        try:
+            return os.getcwd()
+        except OSError:
+            return None
+
+    def set(self, value):
+        if value is not None:
+            os.chdir(value)
+
+
+class LoggingLevels(ValueRoot):
+    """Level, propagation and disabling of every logger that differs from its creation."""
+
+    prefix = "x:logging"
+    label = "logging"
+
+    def __init__(self):
+        super().__init__()
+        self._start = {}
+
+    def take_baseline(self):
+        self._start = self._levels()
+        super().take_baseline()
+
+    def _levels(self):
+        levels = {"": self._of(logging.root), "//": logging.root.manager.disable}
+        for name, logger in list(logging.root.manager.loggerDict.items()):
+            if isinstance(logger, logging.Logger):
+                levels[name] = self._of(logger)
+        return levels
+
+    @staticmethod
+    def _of(logger):
+        return (logger.level, logger.propagate, logger.disabled)
+
+    def read(self):
+        fresh = (0, True, False)
+        return {k: v for k, v in self._levels().items() if v != self._start.get(k, fresh)}
+
+    def set(self, value):
+        for name, state in value.items():
+            if name == "//":
+                logging.disable(state)
+                continue
+            logger = logging.getLogger(name or None)
+            logger.setLevel(state[0])
+            logger.propagate, logger.disabled = state[1:]
+
+
+class WarningFilters(ValueRoot):
+    prefix = "x:warnings"
+    label = "warnings"
+
+    def read(self):
+        return list(warnings.filters)
+
+    def set(self, value):
+        warnings.filters[:] = value
+        invalidate = getattr(warnings, "_filters_mutated", None) or getattr(
+            warnings, "_filters_mutated_lock_held", None
+        )
+        if invalidate is not None:
+            invalidate()
+
+
+_SIGNALS = [signal.SIGALRM, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+
+
+class Hooks(Root):
+    """sys.excepthook and friends, and signal handlers, where user code has replaced them."""
+
+    prefix = "x:hooks"
+    label = "hooks"
+
+    def __init__(self):
+        self._start = {}
+        self._change = None
+        self._data = None
+        self._refs = frozenset()
+
+    def _read(self):
+        import threading
+
+        hooks = {
+            "excepthook": sys.excepthook,
+            "unraisablehook": sys.unraisablehook,
+            "threading.excepthook": threading.excepthook,
+        }
+        for number in _SIGNALS:
+            hooks[f"signal {int(number)}"] = signal.getsignal(number)
+        return hooks
+
+    def take_baseline(self):
+        self._start = self._read()
+
+    def walk(self, walk):
+        self._change = None
+        now = self._read()
+        changed = {k: v for k, v in now.items() if v is not self._start[k]}
+        if not changed and self._data is None:
+            return
+        data, self._refs = walk.root_section("sys", changed)
+        self._unsupported = walk.take_unsupported()
+        if data != self._data:
+            self._change = data
+
+    def resend(self, moved):
+        if self._data is not None and self._change is None and self._refs & moved:
+            self._change = self._data
+
+    def emit(self, delta):
+        from . import table_format as fmt
+
+        if self._change is None:
+            return []
+        self._data, self._change = self._change, None
+        delta.put(self.prefix, fmt.encode_value([self._data]))
+        return self._unsupported
+
+    def rebase(self, new):
+        if self._change is not None:
+            self._data = b"" if self._refs & new else self._change
+        self._change = None
+
+    def apply(self, key, value):
+        import threading
+
+        for name, start in self._start.items():
+            hook = value.get(name, start)
+            if name.startswith("signal "):
+                if hook is not None:
+                    signal.signal(int(name[7:]), hook)
+            elif name == "threading.excepthook":
+                threading.excepthook = hook
+            else:
+                setattr(sys, name, hook)
