@@ -1,0 +1,147 @@
+#include "gateway/client_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nbos::gateway {
+namespace {
+
+std::size_t size_of(const jupyter::Message& message) {
+    std::size_t size = message.header.size() + message.parent_header.size() +
+                       message.metadata.size() + message.content.size();
+    for (const auto& buffer : message.buffers) {
+        size += buffer.size();
+    }
+    return size;
+}
+
+// A send may close its socket, and that takes the client out of the table: hence the copies.
+void transmit(ClientTable::Client client, const jupyter::Message& message) {
+    auto payload = jupyter::encode_ws(message, client.protocol);
+    client.socket->send(std::move(payload.bytes), payload.binary);
+}
+
+}  // namespace
+
+void ClientTable::open(ClientId id, Client client, const Missing& missing) {
+    clients_[id] = client;
+    replay(std::move(client), missing);
+}
+
+void ClientTable::name_session(ClientId id, const std::string& session, const Missing& missing) {
+    const auto found = clients_.find(id);
+    if (found != clients_.end() && found->second.session.empty() && !session.empty()) {
+        found->second.session = session;
+        replay(found->second, missing);
+    }
+}
+
+void ClientTable::replay(Client client, const Missing& missing) {
+    auto kept = kept_.extract(client.session);
+    if (client.session.empty() || kept.empty()) {
+        return;
+    }
+    if (kept.mapped().dropped > 0) {
+        transmit(client, missing(kept.mapped().dropped));
+    }
+    for (const auto& message : kept.mapped().messages) {
+        transmit(client, *message);
+    }
+}
+
+void ClientTable::close(ClientId id, Instant now) {
+    auto client = clients_.extract(id);
+    if (client.empty() || client.mapped().session.empty()) {
+        return;
+    }
+    const auto& session = client.mapped().session;
+    const bool elsewhere = std::any_of(clients_.begin(), clients_.end(), [&](const auto& other) {
+        return other.second.session == session;
+    });
+    if (!elsewhere) {
+        kept_for(session, now);
+    }
+}
+
+void ClientTable::close_all(std::uint16_t code, std::string_view reason) {
+    for (const auto& [id, client] : std::map(clients_)) {
+        client.socket->close(code, reason);  // calls back into close()
+    }
+    kept_.clear();
+}
+
+ClientTable::Kept& ClientTable::kept_for(const std::string& session, Instant now) {
+    const auto [found, added] = kept_.try_emplace(session);
+    if (added) {
+        found->second.since = now;
+        if (kept_.size() > limits_.kept_sessions_max) {
+            auto oldest = kept_.end();
+            for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+                if (at != found && (oldest == kept_.end() || at->second.since < oldest->second.since)) {
+                    oldest = at;
+                }
+            }
+            kept_.erase(oldest);
+        }
+    }
+    return found->second;
+}
+
+void ClientTable::keep(Kept& kept, std::shared_ptr<const jupyter::Message> message) {
+    kept.bytes += size_of(*message);
+    kept.messages.push_back(std::move(message));
+    while (kept.bytes > limits_.kept_bytes_max && !kept.messages.empty()) {
+        kept.bytes -= size_of(*kept.messages.front());
+        kept.messages.pop_front();
+        ++kept.dropped;
+    }
+}
+
+void ClientTable::broadcast(const jupyter::Message& message) {
+    std::optional<jupyter::WsPayload> encoded[2];  // once per framing, whatever the clients
+    for (const auto& [id, client] : std::map(clients_)) {
+        auto& payload = encoded[static_cast<std::size_t>(client.protocol)];
+        if (!payload) {
+            payload = jupyter::encode_ws(message, client.protocol);
+        }
+        client.socket->send(payload->bytes, payload->binary);
+    }
+    if (!kept_.empty()) {
+        const auto shared = std::make_shared<const jupyter::Message>(message);
+        for (auto& [session, kept] : kept_) {
+            keep(kept, shared);
+        }
+    }
+}
+
+void ClientTable::send(ClientId id, const std::string& session, const jupyter::Message& message,
+                       Instant now) {
+    if (const auto found = clients_.find(id); found != clients_.end()) {
+        transmit(found->second, message);
+        return;
+    }
+    for (const auto& [other, client] : clients_) {
+        if (client.session == session) {
+            transmit(client, message);
+            return;
+        }
+    }
+    if (!session.empty()) {
+        keep(kept_for(session, now), std::make_shared<const jupyter::Message>(message));
+    }
+}
+
+bool ClientTable::knows(const std::string& session) const {
+    return kept_.contains(session) ||
+           std::any_of(clients_.begin(), clients_.end(), [&](const auto& client) {
+               return client.second.session == session;
+           });
+}
+
+void ClientTable::forget_old(Instant now) {
+    std::erase_if(kept_, [&](const auto& kept) {
+        return now - kept.second.since > limits_.kept_for;
+    });
+}
+
+}  // namespace nbos::gateway

@@ -1,0 +1,81 @@
+// The WebSockets of one kernel, and what is kept for those that went away.
+//
+// When a socket closes, what it would have received is kept for its session id, bounded, and
+// replayed when the same session connects again: a client that reconnects misses nothing.
+//
+// Limits   Below. Above them the oldest messages go, and the replay says how many are missing.
+// Threads  The loop thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/ports.h"
+#include "base/strong.h"
+#include "jupyter/http.h"
+#include "jupyter/message.h"
+#include "jupyter/ws_frames.h"
+
+namespace nbos::gateway {
+
+using ClientId = Strong<struct ClientTag>;  // one connection; 0 is nobody
+
+struct ClientLimits {
+    std::size_t kept_bytes_max = 8U << 20U;  // per session
+    std::size_t kept_sessions_max = 16;
+    std::chrono::minutes kept_for{60};
+};
+
+class ClientTable {
+public:
+    explicit ClientTable(ClientLimits limits = {}) : limits_(limits) {}
+
+    struct Client {
+        std::string session;  // of the URL; empty: the first message tells
+        jupyter::WsProtocol protocol = jupyter::WsProtocol::kLegacy;
+        std::shared_ptr<jupyter::WebSocket> socket;
+        bool saw_busy = false;  // has been told that a cell is running
+    };
+
+    // `missing` makes the message that tells how many messages are gone.
+    using Missing = std::function<jupyter::Message(std::size_t count)>;
+
+    void open(ClientId id, Client client, const Missing& missing);
+    void close(ClientId id, Instant now);
+    void name_session(ClientId id, const std::string& session, const Missing& missing);
+    void close_all(std::uint16_t code, std::string_view reason);
+
+    // To every client, and to what is kept for those that are away.
+    void broadcast(const jupyter::Message& message);
+    // To one client; when it has gone to another connection of its session; else kept for it.
+    void send(ClientId id, const std::string& session, const jupyter::Message& message,
+              Instant now);
+    bool knows(const std::string& session) const;  // connected, or away with messages kept
+    void forget_old(Instant now);
+
+    std::map<ClientId, Client>& clients() { return clients_; }
+    const std::map<ClientId, Client>& clients() const { return clients_; }
+
+private:
+    struct Kept {
+        std::deque<std::shared_ptr<const jupyter::Message>> messages;
+        std::size_t bytes = 0;
+        std::size_t dropped = 0;
+        Instant since{};
+    };
+
+    void keep(Kept& kept, std::shared_ptr<const jupyter::Message> message);
+    Kept& kept_for(const std::string& session, Instant now);
+    void replay(Client client, const Missing& missing);
+
+    ClientLimits limits_;
+    std::map<ClientId, Client> clients_;
+    std::map<std::string, Kept> kept_;
+};
+
+}  // namespace nbos::gateway

@@ -1,0 +1,210 @@
+// REST for the command line: /api/nbos.
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "gateway/gateway.h"
+#include "gateway/json_body.h"
+#include "jupyter/json_text.h"
+
+namespace nbos::gateway {
+namespace {
+
+using jupyter::json_quoted;
+
+std::string_view role_name(raft::Role role) {
+    switch (role) {
+        case raft::Role::kLeader:
+            return "leader";
+        case raft::Role::kCandidate:
+        case raft::Role::kPreCandidate:
+            return "candidate";
+        case raft::Role::kFollower:
+            break;
+    }
+    return "follower";
+}
+
+std::string replica_json(const Kernel& kernel, const HostTable& hosts, ReplicaId id,
+                         const HostId& host) {
+    const auto& members = kernel.membership();
+    const auto found = kernel.view.replicas().find(id);
+    const auto* status = found == kernel.view.replicas().end() ? nullptr : &found->second;
+    const bool up = hosts.up(host);
+    const std::string member = members.voters.contains(id)     ? "voter"
+                               : members.learners.contains(id) ? "learner"
+                                                               : "none";
+    const auto interpreter = status == nullptr ? std::string("unknown")
+                             : up              ? status->interpreter
+                                               : std::string("unreachable");
+    return fmt::format(
+        R"({{"replica": {}, "host": {}, "up": {}, "member": "{}", "role": "{}", "term": {}, )"
+        R"("sequence": {}, "interpreter": {}}})",
+        id.value, json_quoted(host.value), up, member,
+        status == nullptr || !up ? std::string_view("unknown") : role_name(status->role),
+        status == nullptr ? 0 : status->term.value, status == nullptr ? 0 : status->sequence.value,
+        json_quoted(interpreter));
+}
+
+}  // namespace
+
+std::string Gateway::hosts_json() const {
+    const auto now = ports_.clock.now();
+    const auto views = kernels_.host_views();
+    std::string list = "[";
+    for (const auto& view : views) {
+        const auto* host = hosts_.find(view.id);
+        list += fmt::format(
+            R"({}{{"host": {}, "address": {}, "state": "{}", "since_s": {:.3f}, "version": {}, )"
+            R"("cpus": {}, "memory_bytes": {}, "replicas": {}}})",
+            list.size() > 1 ? ", " : "", json_quoted(view.id.value), json_quoted(host->address),
+            name(host->state), std::chrono::duration<double>(now - host->since).count(),
+            json_quoted(host->info.version), host->info.cpus, host->info.memory_bytes,
+            view.subscribed);
+    }
+    return list + "]";
+}
+
+std::string Gateway::cluster_kernel_json(const Kernel& kernel) const {
+    auto members = kernel.membership().hosts;
+    for (const auto& [id, status] : kernel.view.replicas()) {
+        members[id] = status.host;
+    }
+    std::string replicas;
+    for (const auto& [id, host] : members) {
+        replicas += (replicas.empty() ? "" : ", ") + replica_json(kernel, hosts_, id, host);
+    }
+    const auto* best = kernel.view.best();
+    const auto text_or_null = [](const std::optional<HostId>& host) {
+        return host ? json_quoted(host->value) : std::string("null");
+    };
+    return fmt::format(
+        R"({{"id": "{}", "name": {}, "execution_state": "{}", "reason": {}, "connections": {}, )"
+        R"("leader": {}, "executor": {}, "owner": {}, "term": {}, "sequence": {}, )"
+        R"("incarnation": {}, "queued": {}, "waiting_cells": {}, "state_bytes": {}, )"
+        R"("wanted_replicas": {}, "settled": {}, "placement": {}, "repair": {}, )"
+        R"("replicas": [{}]}})",
+        kernel.id.value.str(), json_quoted(kernel.spec), kernel.execution_state(),
+        json_quoted(kernel.reason()), kernel.channels.connections(),
+        text_or_null(kernel.view.leader()), text_or_null(kernel.view.executor()),
+        text_or_null(kernel.view.owner()), best == nullptr ? 0 : best->term.value,
+        best == nullptr ? 0 : best->sequence.value, best == nullptr ? 0 : best->incarnation,
+        kernel.view.queued(), kernel.channels.waiting_cells(),
+        best == nullptr ? 0 : best->state_bytes,
+        best == nullptr ? kernels_.options().replicas : best->options.replicas,
+        best != nullptr && best->settled, json_quoted(kernel.why),
+        json_quoted(reconciler_.status(kernel.id)), replicas);
+}
+
+std::string Gateway::cluster_status_json() const {
+    std::size_t up = 0;
+    for (const auto& [id, host] : hosts_.hosts()) {
+        up += host.state == HostState::kUp ? 1 : 0;
+    }
+    const auto& all = const_cast<Gateway*>(this)->kernels_.all();  // NOLINT: a look-up only
+    std::size_t busy = 0;
+    std::size_t repairing = 0;
+    std::size_t clients = 0;
+    for (const auto& [id, kernel] : all) {
+        busy += kernel->execution_state() == "busy" ? 1 : 0;
+        repairing += reconciler_.status(id).empty() ? 0 : 1;
+        clients += kernel->channels.connections();
+    }
+    return fmt::format(
+        R"({{"gateway": {}, "version": {}, "ready": {}, "hosts": {}, "hosts_up": {}, )"
+        R"("kernels": {}, "kernels_busy": {}, "kernels_repairing": {}, "connections": {}, )"
+        R"("uptime_s": {:.3f}}})",
+        json_quoted(config_.id), json_quoted(config_.version), caught_up(),
+        hosts_.hosts().size(), up, all.size(), busy, repairing, clients,
+        std::chrono::duration<double>(ports_.clock.now() - started_).count());
+}
+
+void Gateway::route_cluster(Call call) {
+    const auto& path = call.target.path;
+    const std::string area = path.size() >= 3 ? path[2] : "";
+    if (path.size() == 3 && area == "hosts" && call.is("GET")) {
+        answer(call, 200, hosts_json());
+    } else if (path.size() == 3 && area == "status" && call.is("GET")) {
+        answer(call, 200, cluster_status_json());
+    } else if (path.size() == 3 && area == "kernels" && call.is("GET")) {
+        if (!caught_up()) {
+            refuse(call, 503, "this gateway has just started; try again in a moment");
+            return;
+        }
+        std::string list = "[";
+        for (const auto& [id, kernel] : kernels_.all()) {
+            list += (list.size() > 1 ? ", " : "") + cluster_kernel_json(*kernel);
+        }
+        answer(call, 200, list + "]");
+    } else if (path.size() >= 4 && area == "kernels") {
+        if (auto* kernel = kernel_or_answer(call, path[3])) {
+            route_cluster_kernel(std::move(call), *kernel);
+        }
+    } else {
+        refuse(call, 404, "known here: hosts, kernels, status");
+    }
+}
+
+void Gateway::route_cluster_kernel(Call call, Kernel& kernel) {
+    const auto& path = call.target.path;
+    const std::string action = path.size() == 5 ? path[4] : "";
+    if (path.size() == 4 && call.is("GET")) {
+        answer(call, 200, cluster_kernel_json(kernel));
+    } else if (action == "migrate" && call.is("POST")) {
+        migrate(call, kernel);
+    } else if (action == "kill-replica" && call.is("POST")) {
+        kill_replica(call, kernel);
+    } else {
+        refuse(call, 404, "known here: migrate, kill-replica (POST)");
+    }
+}
+
+void Gateway::migrate(const Call& call, Kernel& kernel) {
+    const auto body = parse_body(call.request.body);
+    if (!body) {
+        refuse(call, 400, body.error().what);
+        return;
+    }
+    const auto to = text_field(*body, "to");
+    if (!to.empty() && hosts_.find(HostId{to}) == nullptr) {
+        refuse(call, 404, "no host is named " + to.substr(0, 100));
+        return;
+    }
+    const auto target = to.empty() ? std::nullopt : std::optional(HostId{to});
+    reconciler_.migrate(kernel, target, [this, call, id = kernel.id](const Status& status) {
+        auto* moved = kernels_.find(id);
+        if (status && moved != nullptr) {
+            answer(call, 200, cluster_kernel_json(*moved));
+        } else {
+            refuse(call, status ? Error{Errc::kNotFound, Certainty::kUnknown,
+                                        "the kernel was deleted"}
+                                : status.error());
+        }
+    });
+}
+
+void Gateway::kill_replica(const Call& call, Kernel& kernel) {
+    const auto body = parse_body(call.request.body);
+    if (!body) {
+        refuse(call, 400, body.error().what);
+        return;
+    }
+    const auto named = text_field(*body, "host");
+    const auto host = named.empty() ? kernel.view.owner() : std::optional(HostId{named});
+    if (!host || !hosts_.up(*host)) {
+        refuse(call, 404, named.empty() ? "no replica of this kernel can be reached"
+                                        : "host " + named.substr(0, 100) + " is not connected");
+        return;
+    }
+    calls_.call(
+        to_host(*host),
+        [&](std::uint64_t request) { return cluster::KillInterpreter{request, kernel.id}; },
+        ports_.clock.now(), config_.kernels.interrupt_timeout,
+        [this, call, name = host->value](const Status& status) {
+            status ? answer(call, 200,
+                            fmt::format(R"({{"killed": true, "host": {}}})", json_quoted(name)))
+                   : refuse(call, status.error());
+        });
+}
+
+}  // namespace nbos::gateway

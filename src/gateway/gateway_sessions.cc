@@ -1,0 +1,182 @@
+// REST: /api/sessions.
+#include <utility>
+
+#include "gateway/gateway.h"
+#include "gateway/json_body.h"
+#include "jupyter/rest_models.h"
+
+namespace nbos::gateway {
+namespace {
+
+constexpr std::string_view kJustStarted =
+    "this gateway has just started and is still asking the hosts for their kernels; "
+    "try again in a moment";
+
+std::string file_name(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+// {"path", "name", "type", "kernel": {"id", "name"}}, or the older form with "notebook".
+struct SessionBody {
+    std::string path;
+    std::string name;
+    std::string type;
+    std::string kernel_id;
+    std::string kernel_name;
+};
+
+SessionBody session_body(const boost::json::object& body) {
+    SessionBody out{.path = text_field(body, "path"),
+                    .name = text_field(body, "name"),
+                    .type = text_field(body, "type"),
+                    .kernel_id = {},
+                    .kernel_name = {}};
+    if (const auto* notebook = object_field(body, "notebook")) {
+        out.path = out.path.empty() ? text_field(*notebook, "path") : out.path;
+        out.name = out.name.empty() ? text_field(*notebook, "name") : out.name;
+        out.type = out.type.empty() ? "notebook" : out.type;
+    }
+    if (const auto* kernel = object_field(body, "kernel")) {
+        out.kernel_id = text_field(*kernel, "id");
+        out.kernel_name = text_field(*kernel, "name");
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string Gateway::session_json(const Session& session) const {
+    const auto& all = const_cast<Gateway*>(this)->kernels_.all();  // NOLINT: a look-up only
+    const auto kernel = all.find(session.kernel);
+    return jupyter::to_json(session.model,
+                            kernel == all.end() ? std::string("null") : kernel_json(*kernel->second));
+}
+
+// A session whose kernel has ended elsewhere (culled, deleted through /api/kernels) goes with it.
+std::map<std::string, Session*> Gateway::live_sessions() {
+    std::map<std::string, Session*> live;
+    for (auto& [id, session] : sessions_.all()) {
+        if (kernels_.find(session.kernel) != nullptr) {
+            live[id] = &session;
+        }
+    }
+    return live;
+}
+
+void Gateway::route_sessions(Call call) {
+    const auto& path = call.target.path;
+    if (!caught_up()) {
+        refuse(call, 503, kJustStarted);
+    } else if (path.size() == 2 && call.is("GET")) {
+        std::string list = "[";
+        for (const auto& [id, session] : live_sessions()) {
+            list += (list.size() > 1 ? ", " : "") + session_json(*session);
+        }
+        answer(call, 200, list + "]");
+    } else if (path.size() == 2 && call.is("POST")) {
+        create_session(call);
+    } else if (path.size() != 3) {
+        refuse(call, path.size() == 2 ? 405 : 404, "there is no such session call");
+    } else if (auto* session = sessions_.find(path[2]);
+               session == nullptr || kernels_.find(session->kernel) == nullptr) {
+        const bool kernel_gone = session != nullptr;
+        sessions_.remove(path[2]);
+        refuse(call, kernel_gone && call.is("DELETE") ? 410 : 404,
+               kernel_gone ? "the kernel of this session has ended" : "no session has this id");
+    } else if (call.is("GET")) {
+        answer(call, 200, session_json(*session));
+    } else if (call.is("PATCH")) {
+        patch_session(call, *session);
+    } else if (call.is("DELETE")) {
+        const auto kernel = session->kernel;
+        sessions_.remove_kernel(kernel);
+        kernels_.shut_down(kernel);
+        answer(call, 204, "");
+    } else {
+        refuse(call, 405, "use GET, PATCH or DELETE here");
+    }
+}
+
+void Gateway::create_session(const Call& call) {
+    const auto body = parse_body(call.request.body);
+    if (!body) {
+        refuse(call, 400, body.error().what);
+        return;
+    }
+    auto wish = session_body(*body);
+    if (wish.path.empty() || wish.type.empty()) {
+        refuse(call, 400, "a session needs a path and a type");
+        return;
+    }
+    if (auto* known = sessions_.find_path(wish.path);
+        known != nullptr && kernels_.find(known->kernel) != nullptr) {
+        answer(call, 201, session_json(*known));
+        return;
+    }
+    KernelId kernel;
+    if (const auto id = Uuid::parse(wish.kernel_id);
+        id && kernels_.find(KernelId{*id}) != nullptr) {
+        kernel = KernelId{*id};
+    } else if (!wish.kernel_id.empty() && wish.kernel_name.empty()) {
+        refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
+        return;
+    } else {
+        auto created = start_kernel(wish.kernel_name, "", wish.path, {});
+        if (!created) {
+            if (created.error().code == Errc::kNotFound) {
+                refuse(call, 501, created.error().what);
+            } else {
+                refuse(call, created.error());
+            }
+            return;
+        }
+        kernel = (*created)->id;
+    }
+    const auto id = ports_.new_uuid().str();
+    const auto& session = sessions_.put(
+        {.model = {.id = id,
+                   .path = wish.path,
+                   .name = wish.name.empty() ? file_name(wish.path) : wish.name,
+                   .type = wish.type},
+         .kernel = kernel});
+    save();
+    answer(call, 201, session_json(session));
+}
+
+void Gateway::patch_session(const Call& call, Session& session) {
+    const auto body = parse_body(call.request.body);
+    if (!body) {
+        refuse(call, 400, body.error().what);
+        return;
+    }
+    const auto wish = session_body(*body);
+    auto kernel = session.kernel;
+    if (!wish.kernel_id.empty()) {
+        const auto id = Uuid::parse(wish.kernel_id);
+        if (!id || kernels_.find(KernelId{*id}) == nullptr) {
+            refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
+            return;
+        }
+        kernel = KernelId{*id};
+    } else if (!wish.kernel_name.empty()) {
+        auto created = start_kernel(wish.kernel_name, "",
+                                    wish.path.empty() ? session.model.path : wish.path, {});
+        if (!created) {
+            refuse(call, created.error());
+            return;
+        }
+        kernel = (*created)->id;
+    }
+    session.model.path = wish.path.empty() ? session.model.path : wish.path;
+    session.model.name = wish.name.empty() ? session.model.name : wish.name;
+    session.model.type = wish.type.empty() ? session.model.type : wish.type;
+    const auto before = std::exchange(session.kernel, kernel);
+    if (before != kernel) {
+        kernels_.shut_down(before);  // as jupyter_server does
+    }
+    save();
+    answer(call, 200, session_json(session));
+}
+
+}  // namespace nbos::gateway

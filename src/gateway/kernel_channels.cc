@@ -1,0 +1,319 @@
+// The side of the clients: what they ask, and where it goes. What agents say is in
+// kernel_outputs.cc.
+#include "gateway/kernel_channels.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
+
+namespace nbos::gateway {
+namespace {
+
+using jupyter::Channel;
+
+// Questions that change nothing: asked again of the next owner when one is lost.
+bool repeatable(std::string_view type) {
+    return type == "kernel_info_request" || type == "complete_request" ||
+           type == "inspect_request" || type == "history_request" ||
+           type == "is_complete_request" || type == "comm_info_request";
+}
+
+std::string reply_type(const std::string& request_type) {
+    constexpr std::string_view kSuffix = "_request";
+    return request_type.ends_with(kSuffix)
+               ? request_type.substr(0, request_type.size() - kSuffix.size()) + "_reply"
+               : std::string();
+}
+
+}  // namespace
+
+KernelChannels::KernelChannels(Shared& shared, const KernelView& view, KernelId kernel,
+                               std::string spec, std::string session)
+    : shared_(shared),
+      view_(view),
+      kernel_(kernel),
+      spec_(std::move(spec)),
+      session_(std::move(session)),
+      last_activity_(shared.clock.wall()) {}
+
+void KernelChannels::touch() { last_activity_ = shared_.clock.wall(); }
+
+ClientTable::Missing KernelChannels::missing() const {
+    return [this](std::size_t count) {
+        return shared_.factory.stream(
+            session_, "{}",
+            fmt::format("{} messages of this kernel are missing here: more came while no browser "
+                        "was connected than is kept.\n", count));
+    };
+}
+
+void KernelChannels::open(ClientId id, ClientTable::Client client) {
+    clients_.open(id, std::move(client), missing());
+    touch();
+}
+
+void KernelChannels::close(ClientId id) {
+    clients_.close(id, now());
+    touch();
+}
+
+void KernelChannels::receive(ClientId id, std::string_view payload, bool binary) {
+    const auto found = clients_.clients().find(id);
+    if (found == clients_.clients().end()) {
+        return;
+    }
+    auto message = jupyter::decode_ws(payload, binary, found->second.protocol);
+    if (!message) {
+        log_warning("gateway", "kernel {}: a malformed message was dropped: {}",
+                    kernel_.value.str(), message.error().what);
+        clients_.send(id, {},
+                      shared_.factory.error(session_, "{}", "MalformedMessage",
+                                            "a message was dropped: " + message.error().what),
+                      now());
+        return;
+    }
+    take(id, std::move(*message));
+}
+
+void KernelChannels::take(ClientId id, jupyter::Message message) {
+    auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
+    clients_.name_session(id, header.session, missing());
+    if (message.channel == Channel::kStdin) {
+        take_input(message);
+    } else if (message.channel == Channel::kIopub) {
+        log_debug("gateway", "kernel {}: a client spoke on iopub; dropped", kernel_.value.str());
+    } else if (message.channel == Channel::kShell && header.msg_type == "execute_request") {
+        take_cell(id, std::move(message), header);
+    } else if (header.msg_type == "interrupt_request") {
+        take_interrupt(id, message, header);
+    } else if (header.msg_type == "shutdown_request") {
+        take_shutdown(id, message, header);
+    } else if (header.msg_type != "kernel_info_request" ||
+               !answer_kernel_info(id, message, header)) {
+        take_request(id, std::move(message), std::move(header));
+    }
+}
+
+std::uint64_t KernelChannels::asking_incarnation() const {
+    return restarting_ ? restart_target_ : incarnation_.value_or(0);
+}
+
+void KernelChannels::take_cell(ClientId id, jupyter::Message message,
+                               const jupyter::Header& header) {
+    touch();
+    if (auto* known = cells_.find(header.session, header.msg_id)) {
+        known->client = id;  // asked again after a lost connection: it is under way
+        return;
+    }
+    ended_.remove(header.session, header.msg_id);  // asked again: it is answered again
+    PendingCell cell{.request = std::move(message),
+                     .session = header.session,
+                     .msg_id = header.msg_id,
+                     .client = id,
+                     .incarnation = asking_incarnation()};
+    cell.parent = cell.request.header;
+    if (!failure_.empty() && !restarting_) {
+        answer_failed_cell(cell, "KernelFailed", failure_);
+        return;
+    }
+    if (cells_.size() >= shared_.queued_max) {
+        answer_failed_cell(cell, "TooManyCells",
+                           fmt::format("{} cells of this kernel wait already",
+                                       shared_.queued_max));
+        return;
+    }
+    cells_.add(std::move(cell));
+    pump();
+}
+
+void KernelChannels::take_request(ClientId id, jupyter::Message message, jupyter::Header header) {
+    if (header.msg_type != "comm_info_request" && header.msg_type != "kernel_info_request") {
+        touch();
+    }
+    if (find_request(header.session, header.msg_id) != nullptr) {
+        return;
+    }
+    Request request{.message = std::move(message), .header = std::move(header), .client = id};
+    if (!failure_.empty() && !restarting_) {
+        end_request(request, failure_);
+        return;
+    }
+    if (requests_.size() >= shared_.queued_max) {
+        end_request(requests_.front(), "too many requests wait for this kernel");
+        requests_.pop_front();
+    }
+    requests_.push_back(std::move(request));
+    pump();
+}
+
+// Whoever asks while a cell runs and saw its busy is shown the truth: the kernel answers after it.
+bool KernelChannels::answer_kernel_info(ClientId id, const jupyter::Message& message,
+                                        const jupyter::Header& header) {
+    const auto info = shared_.infos.find(spec_);
+    const auto client = clients_.clients().find(id);
+    if (info == shared_.infos.end() || client == clients_.clients().end() || restarting_ ||
+        !failure_.empty()) {
+        return false;
+    }
+    const auto* running = cells_.running();
+    if (running != nullptr && client->second.saw_busy) {
+        return false;
+    }
+    const auto& factory = shared_.factory;
+    const auto tell = [&](const jupyter::Message& status) {
+        if (running != nullptr) {
+            clients_.send(id, header.session, status, now());
+        } else {
+            broadcast(status);
+        }
+    };
+    tell(factory.status(session_, message.header, "busy"));
+    clients_.send(id, header.session,
+                  factory.make(message.channel, "kernel_info_reply", session_, message.header,
+                               info->second),
+                  now());
+    tell(factory.status(session_, message.header, "idle"));
+    const auto still = clients_.clients().find(id);
+    if (running != nullptr && still != clients_.clients().end()) {
+        still->second.saw_busy = true;  // it came while the cell ran: this is the first it hears
+        clients_.send(id, header.session, factory.status(session_, running->parent, "busy"),
+                      now());
+    }
+    return true;
+}
+
+void KernelChannels::take_interrupt(ClientId id, const jupyter::Message& message,
+                                    const jupyter::Header& header) {
+    broadcast(shared_.factory.status(session_, message.header, "busy"));
+    auto done = [this, alive = std::weak_ptr<bool>(alive_), id, header,
+                 parent = message.header, channel = message.channel](const Status& status) {
+        if (alive.expired()) {
+            return;
+        }
+        const auto& factory = shared_.factory;
+        clients_.send(id, header.session,
+                      status ? factory.make(channel, "interrupt_reply", session_, parent,
+                                            R"({"status": "ok"})")
+                             : factory.error_reply(channel, "interrupt_reply", session_, parent,
+                                                   "InterruptFailed", status.error().what),
+                      now());
+        broadcast(factory.status(session_, parent, "idle"));
+    };
+    shared_.actions.interrupt(kernel_, std::move(done));
+}
+
+void KernelChannels::take_shutdown(ClientId id, const jupyter::Message& message,
+                                   const jupyter::Header& header) {
+    const bool restart = jupyter::bool_field(message.content, "restart", false);
+    const auto content = fmt::format(R"({{"status": "ok", "restart": {}}})", restart);
+    const auto answer = [this, id, session = header.session, parent = message.header,
+                         channel = message.channel, content] {
+        clients_.send(id, session,
+                      shared_.factory.make(channel, "shutdown_reply", session_, parent, content),
+                      now());
+    };
+    if (!restart) {
+        answer();
+        shared_.actions.shut_down(kernel_);  // this object may be gone now
+        return;
+    }
+    shared_.actions.restart(kernel_, [alive = std::weak_ptr<bool>(alive_), answer](const Status&) {
+        if (!alive.expired()) {
+            answer();
+        }
+    });
+}
+
+// The cell that asked for input runs where the question came from.
+void KernelChannels::take_input(const jupyter::Message& message) {
+    touch();
+    const auto target = stdin_host_ ? stdin_host_ : view_.owner();
+    if (target) {
+        shared_.link.send(*target, cluster::ClientMessage{kernel_, message});
+    }
+}
+
+KernelChannels::Request* KernelChannels::find_request(const std::string& session,
+                                                      const std::string& msg_id) {
+    const auto found = std::find_if(requests_.begin(), requests_.end(), [&](const Request& one) {
+        return one.header.msg_id == msg_id && one.header.session == session;
+    });
+    return found == requests_.end() ? nullptr : &*found;
+}
+
+void KernelChannels::end_request(Request& request, std::string_view why) {
+    const auto& factory = shared_.factory;
+    const auto type = reply_type(request.header.msg_type);
+    if (!request.replied && !type.empty()) {
+        if (!request.busy) {
+            broadcast(factory.status(session_, request.message.header, "busy"));
+            request.busy = true;
+        }
+        clients_.send(request.client, request.header.session,
+                      factory.error_reply(request.message.channel, type, session_,
+                                          request.message.header, "KernelUnavailable", why),
+                      now());
+    }
+    if (request.busy && !request.idle) {
+        broadcast(factory.status(session_, request.message.header, "idle"));
+    }
+    request.replied = request.idle = true;
+}
+
+void KernelChannels::pump() {
+    const auto target = view_.owner();
+    if (restarting_ || !failure_.empty() || !target) {
+        return;
+    }
+    const auto connection = shared_.hosts.connection(*target);
+    for (auto& request : requests_) {
+        const bool lost = request.sent && (!shared_.hosts.up(request.sent_to) ||
+                                           shared_.hosts.connection(request.sent_to) !=
+                                               request.connection ||
+                                           !view_.serves(request.sent_to));
+        if (lost && !repeatable(request.header.msg_type)) {
+            end_request(request, "the host that worked on this request was lost");
+        } else if ((lost && !request.replied) || !request.sent) {
+            request.sent = true;
+            request.sent_to = *target;
+            request.connection = connection;
+            shared_.link.send(*target, cluster::ClientMessage{kernel_, request.message});
+        } else if (lost && request.busy && !request.idle) {
+            end_request(request, "");  // it was answered, only its idle is missing
+        }
+    }
+    forget_done_requests();
+    for (auto& cell : cells_.all()) {
+        if (PendingCells::due(cell, *target, shared_.hosts, view_, now())) {
+            send_cell(cell, *target);
+        }
+    }
+}
+
+void KernelChannels::send_cell(PendingCell& cell, const HostId& target) {
+    const auto* status = view_.best();
+    cell.sent_to = target;
+    cell.connection = shared_.hosts.connection(target);
+    cell.leader = status == nullptr ? ReplicaId{} : status->leader;
+    cell.sent_at = now();
+    shared_.link.send(target, cluster::ClientMessage{kernel_, cell.request});
+}
+
+void KernelChannels::forget_done_requests() {
+    std::erase_if(requests_, [](const Request& request) {
+        const bool wants_reply = request.header.msg_type.ends_with("_request");
+        return request.idle && (request.replied || !wants_reply);
+    });
+}
+
+void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }
+
+void KernelChannels::tick() {
+    pump();
+    clients_.forget_old(now());
+}
+
+}  // namespace nbos::gateway

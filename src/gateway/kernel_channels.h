@@ -1,0 +1,155 @@
+// One logical kernel as its clients see it: what they ask, and what they are told.
+//
+// The gateway says busy and idle of cells, and answers those that end without a reply; everything
+// else is said by the executor's interpreter and passed on. Ordering towards a client: busy, the
+// outputs, the reply, idle.
+//
+// Limits   queued_max of cells and of other requests that wait; above it they are refused.
+// Threads  The loop thread. Time comes in through tick() and the clock of `Shared`.
+// Source   docs/design/0005-gateway.md
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/ports.h"
+#include "cluster/rpc.h"
+#include "gateway/client_table.h"
+#include "gateway/host_table.h"
+#include "gateway/kernel_view.h"
+#include "gateway/pending_cells.h"
+#include "gateway/ports.h"
+#include "jupyter/message_factory.h"
+
+namespace nbos::gateway {
+
+// What the gateway does for a kernel when a client asks for it in a message.
+class KernelActions {
+public:
+    using Done = std::function<void(Status)>;
+    virtual ~KernelActions() = default;
+    virtual void interrupt(KernelId kernel, Done done) = 0;
+    virtual void restart(KernelId kernel, Done done) = 0;
+    virtual void shut_down(KernelId kernel) = 0;  // the kernel may be gone when this returns
+};
+
+class KernelChannels {
+public:
+    struct Shared {  // by all kernels of a gateway
+        const Clock& clock;
+        const HostTable& hosts;
+        AgentLink& link;
+        const jupyter::MessageFactory& factory;
+        KernelActions& actions;
+        // kernelspec -> content of its kernel_info_reply, once one was seen
+        std::map<std::string, std::string>& infos;
+        std::size_t queued_max = 1000;
+        std::size_t stream_bytes_max = 8U << 20U;  // tornado clients close above 10 MiB a frame
+    };
+
+    KernelChannels(Shared& shared, const KernelView& view, KernelId kernel, std::string spec,
+                   std::string session);
+
+    // ---- clients ----
+    void open(ClientId id, ClientTable::Client client);
+    void close(ClientId id);
+    void receive(ClientId id, std::string_view payload, bool binary);
+    void close_all(std::uint16_t code, std::string_view reason) { clients_.close_all(code, reason); }
+    std::size_t connections() const { return clients_.clients().size(); }
+
+    // ---- agents ----
+    void output(const HostId& from, const cluster::KernelOutput& output);
+    void started(const cluster::CellStarted& started);
+    void ended(const cluster::CellEnded& ended);
+    void status_changed();  // the view has changed
+
+    // While a restart is under way nothing is sent; what was asked before it ends as aborted.
+    void begin_restart();
+    void end_restart(const std::string& session);
+    void abandon_restart();  // it failed: go on as before
+    void fail(const std::string& why);  // it cannot start: everything is answered with an error
+    void shut_down();  // for good: what waits is answered, sockets are closed
+    void name_spec(const std::string& spec) { spec_ = spec; }
+    bool failed() const { return !failure_.empty(); }
+    const std::string& failure() const { return failure_; }
+
+    void tick();
+
+    bool busy() const { return !cells_.empty(); }
+    const std::string& session() const { return session_; }
+    std::chrono::microseconds last_activity() const { return last_activity_; }
+    std::size_t waiting_cells() const { return cells_.size(); }
+
+private:
+    // A message to shell or control that is no cell.
+    struct Request {
+        jupyter::Message message;
+        jupyter::Header header;
+        ClientId client;
+        HostId sent_to;
+        std::uint64_t connection = 0;
+        bool sent = false;
+        bool busy = false;
+        bool replied = false;
+        bool idle = false;
+    };
+
+    Instant now() const { return shared_.clock.now(); }
+    void take(ClientId id, jupyter::Message message);
+    void take_cell(ClientId id, jupyter::Message message, const jupyter::Header& header);
+    void take_request(ClientId id, jupyter::Message message, jupyter::Header header);
+    void take_interrupt(ClientId id, const jupyter::Message& message, const jupyter::Header& header);
+    void take_shutdown(ClientId id, const jupyter::Message& message, const jupyter::Header& header);
+    void take_input(const jupyter::Message& message);
+    bool answer_kernel_info(ClientId id, const jupyter::Message& message,
+                            const jupyter::Header& header);
+
+    void show(const HostId& from, const cluster::KernelOutput& output,
+              const jupyter::Header& parent);
+    void show_status(const jupyter::Message& message, const jupyter::Header& parent);
+    void reply(const cluster::KernelOutput& output, const jupyter::Header& parent);
+    PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
+                              std::string parent);
+    void say_busy(PendingCell& cell);
+    void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
+    void enter_incarnation(std::uint64_t incarnation);
+    std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to
+    void answer_failed_cell(const PendingCell& cell, std::string_view ename,
+                            std::string_view evalue);
+    void end_request(Request& request, std::string_view why);
+    void answer_all(const std::string& why);
+
+    void pump();  // sends what is due
+    void send_cell(PendingCell& cell, const HostId& target);
+    Request* find_request(const std::string& session, const std::string& msg_id);
+    void forget_done_requests();
+    void broadcast(const jupyter::Message& message);
+    void touch();
+    ClientTable::Missing missing() const;
+
+    Shared& shared_;
+    const KernelView& view_;
+    KernelId kernel_;
+    std::string spec_;
+    std::string session_;  // the kernel's, not a client's
+    std::optional<std::uint64_t> incarnation_;  // unknown until a replica has reported
+    std::uint64_t restart_target_ = 0;  // the incarnation that the restart under way leads to
+    ClientTable clients_;
+    PendingCells cells_;
+    EndedCells ended_;
+    std::list<Request> requests_;
+    std::optional<HostId> stdin_host_;
+    replica::Fence fence_;  // the highest seen
+    bool restarting_ = false;
+    std::string failure_;  // why it is dead
+    std::chrono::microseconds last_activity_{};
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for answers that come late
+};
+
+}  // namespace nbos::gateway

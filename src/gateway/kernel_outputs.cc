@@ -1,0 +1,317 @@
+// The side of the agents: what interpreters say, and how cells begin and end.
+#include <utility>
+
+#include "base/log.h"
+#include "gateway/kernel_channels.h"
+#include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
+
+namespace nbos::gateway {
+namespace {
+
+using jupyter::Channel;
+
+bool is_zero(const replica::Fence& fence) { return fence == replica::Fence{}; }
+
+// A header that clients can match, for a cell whose request this gateway never saw.
+std::string made_up_header(const std::string& session, const std::string& msg_id) {
+    return fmt::format(R"({{"msg_id": {}, "session": {}, "msg_type": "execute_request", )"
+                       R"("username": "", "version": "5.3"}})",
+                       jupyter::json_quoted(msg_id), jupyter::json_quoted(session));
+}
+
+}  // namespace
+
+void KernelChannels::output(const HostId& from, const cluster::KernelOutput& output) {
+    if (!is_zero(output.fence)) {
+        if (output.fence < fence_) {
+            return;  // of an executor that has lost its claim
+        }
+        fence_ = output.fence;
+    }
+    const auto parent =
+        jupyter::parse_header(output.message.parent_header).value_or(jupyter::Header{});
+    switch (output.message.channel) {
+        case Channel::kIopub:
+            show(from, output, parent);
+            break;
+        case Channel::kStdin: {
+            stdin_host_ = from;
+            const auto* cell = cells_.find(parent.session, parent.msg_id);
+            clients_.send(cell == nullptr ? ClientId{} : cell->client, parent.session,
+                          output.message, now());
+            break;
+        }
+        case Channel::kShell:
+        case Channel::kControl:
+            reply(output, parent);
+            break;
+    }
+}
+
+void KernelChannels::show(const HostId& from, const cluster::KernelOutput& output,
+                          const jupyter::Header& parent) {
+    const auto& message = output.message;
+    const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
+    if (parent.msg_id.empty()) {
+        // Standbys start and follow in silence; the logical kernel's own status is said here.
+        if (header.msg_type != "status" && view_.owner() == from) {
+            broadcast(message);
+        }
+        return;
+    }
+    auto* cell = cells_.find(parent.session, parent.msg_id);
+    const bool ended = cell == nullptr && ended_.contains(parent.session, parent.msg_id);
+    if (cell == nullptr && !ended && !is_zero(output.fence)) {
+        cell = &foreign_cell(parent.session, parent.msg_id, message.parent_header);
+    }
+    if (header.msg_type == "status") {
+        if (cell == nullptr && !ended) {
+            show_status(message, parent);
+        }
+        return;  // busy and idle of cells are said at the claim and at the commit
+    }
+    if (cell != nullptr) {
+        if (!cell->shown.add(header.msg_id)) {
+            return;
+        }
+        say_busy(*cell);
+    }
+    touch();
+    for (const auto& part : jupyter::split_stream(message, shared_.stream_bytes_max,
+                                                  [this] { return shared_.factory.new_uuid(); })) {
+        broadcast(part);
+    }
+}
+
+// In pairs also for a request that was asked again of a second replica.
+void KernelChannels::show_status(const jupyter::Message& message, const jupyter::Header& parent) {
+    const bool busy = jupyter::string_field(message.content, "execution_state") == "busy";
+    if (auto* request = find_request(parent.session, parent.msg_id)) {
+        bool& said = busy ? request->busy : request->idle;
+        if (said) {
+            return;
+        }
+        said = true;
+    }
+    broadcast(message);
+    forget_done_requests();
+}
+
+void KernelChannels::reply(const cluster::KernelOutput& output, const jupyter::Header& parent) {
+    const auto& message = output.message;
+    const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
+    if (header.msg_type == "kernel_info_reply" &&
+        jupyter::string_field(message.content, "status") == "ok") {
+        shared_.infos[spec_] = message.content;
+    }
+    auto* request = find_request(parent.session, parent.msg_id);
+    if (request != nullptr && request->replied) {
+        return;
+    }
+    if (header.msg_type == "execute_reply" &&
+        (cells_.find(parent.session, parent.msg_id) != nullptr ||
+         ended_.contains(parent.session, parent.msg_id))) {
+        return;  // a cell's reply comes with its end, when it is committed
+    }
+    clients_.send(request == nullptr ? ClientId{} : request->client, parent.session, message,
+                  now());
+    if (request != nullptr) {
+        request->replied = true;
+        forget_done_requests();
+    }
+}
+
+PendingCell& KernelChannels::foreign_cell(const std::string& session, const std::string& msg_id,
+                                          std::string parent) {
+    return cells_.add(PendingCell{.session = session,
+                                  .msg_id = msg_id,
+                                  .parent = std::move(parent),
+                                  .foreign = true,
+                                  .incarnation = asking_incarnation()});
+}
+
+void KernelChannels::say_busy(PendingCell& cell) {
+    if (std::exchange(cell.busy, true)) {
+        return;
+    }
+    broadcast(shared_.factory.status(session_, cell.parent, "busy"));
+    for (auto& [id, client] : clients_.clients()) {
+        client.saw_busy = true;
+    }
+}
+
+void KernelChannels::started(const cluster::CellStarted& started) {
+    if (started.fence < fence_ || ended_.contains(started.session, started.msg_id)) {
+        return;
+    }
+    fence_ = started.fence;
+    auto* cell = cells_.find(started.session, started.msg_id);
+    if (cell == nullptr) {
+        cell = &foreign_cell(started.session, started.msg_id,
+                             made_up_header(started.session, started.msg_id));
+    }
+    touch();
+    say_busy(*cell);
+}
+
+void KernelChannels::ended(const cluster::CellEnded& ended) {
+    auto* cell = cells_.find(ended.session, ended.msg_id);
+    if (cell == nullptr) {
+        // Both the executor and the leader say it; or it was asked for through another gateway.
+        if (ended_.contains(ended.session, ended.msg_id) || !clients_.knows(ended.session)) {
+            return;
+        }
+        cell = &foreign_cell(ended.session, ended.msg_id,
+                             ended.reply ? ended.reply->parent_header
+                                         : made_up_header(ended.session, ended.msg_id));
+    }
+    touch();
+    end_cell(*cell, ended);
+}
+
+void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
+    auto cell = cells_.take(pending);
+    ended_.add(cell.session, cell.msg_id);
+    for (const auto& output : ended.outputs) {
+        const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
+        if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
+            say_busy(cell);
+            broadcast(output);
+        }
+    }
+    if (ended.reply) {
+        say_busy(cell);
+        clients_.send(cell.client, cell.session, *ended.reply, now());
+        broadcast(shared_.factory.status(session_, cell.parent, "idle"));
+    } else if (ended.ending == replica::Ending::kExecutorLost ||
+               ended.ending == replica::Ending::kResult) {
+        answer_failed_cell(cell, "ExecutorLost",
+                           (ended.reason.empty() ? "its executor was lost" : ended.reason) +
+                               "; the cell was not run again. All variables are kept as they were "
+                               "after the cell before it: run it again if that is safe.");
+    } else {
+        say_busy(cell);
+        clients_.send(cell.client, cell.session,
+                      shared_.factory.aborted_reply(session_, cell.parent), now());
+        broadcast(shared_.factory.status(session_, cell.parent, "idle"));
+    }
+    if (cells_.running() == nullptr) {
+        for (auto& [id, client] : clients_.clients()) {
+            client.saw_busy = false;
+        }
+    }
+}
+
+void KernelChannels::answer_failed_cell(const PendingCell& cell, std::string_view ename,
+                                        std::string_view evalue) {
+    const auto& factory = shared_.factory;
+    if (!cell.busy) {
+        broadcast(factory.status(session_, cell.parent, "busy"));
+    }
+    broadcast(factory.error(session_, cell.parent, ename, evalue));
+    clients_.send(cell.client, cell.session,
+                  factory.error_reply(Channel::kShell, "execute_reply", session_, cell.parent,
+                                      ename, evalue),
+                  now());
+    broadcast(factory.status(session_, cell.parent, "idle"));
+}
+
+void KernelChannels::status_changed() {
+    if (const auto* best = view_.best()) {
+        if (!incarnation_) {
+            incarnation_ = best->incarnation;
+            for (auto& cell : cells_.all()) {
+                cell.incarnation = *incarnation_;
+            }
+        }
+        if (best->incarnation >= *incarnation_ && !best->options.session.empty()) {
+            session_ = best->options.session;
+        }
+        enter_incarnation(best->incarnation);
+    }
+    if (const auto why = view_.failure(); !why.empty() && !restarting_) {
+        fail(why);
+    } else if (why.empty() && view_.idle_or_busy()) {
+        failure_.clear();
+    }
+    pump();
+}
+
+// The kernel was restarted, by us or by someone else: what was asked before ends without a result.
+void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
+    if (!incarnation_ || incarnation <= *incarnation_) {
+        return;
+    }
+    incarnation_ = incarnation;
+    std::vector<PendingCell*> old;
+    for (auto& cell : cells_.all()) {
+        if (cell.incarnation < incarnation) {
+            old.push_back(&cell);
+        }
+    }
+    for (auto* cell : old) {
+        end_cell(*cell, cluster::CellEnded{.kernel = kernel_,
+                                           .session = cell->session,
+                                           .msg_id = cell->msg_id,
+                                           .ending = replica::Ending::kReset});
+    }
+    stdin_host_.reset();
+}
+
+void KernelChannels::begin_restart() {
+    restarting_ = true;
+    restart_target_ = incarnation_.value_or(0) + 1;
+    for (auto& request : requests_) {
+        if (request.sent) {
+            end_request(request, "the kernel was restarted");
+        }
+    }
+    forget_done_requests();
+}
+
+void KernelChannels::end_restart(const std::string& session) {
+    session_ = session;
+    failure_.clear();
+    if (!incarnation_) {
+        incarnation_ = 0;
+    }
+    enter_incarnation(restart_target_);
+    restarting_ = false;
+    pump();
+}
+
+void KernelChannels::abandon_restart() {
+    restarting_ = false;
+    status_changed();
+}
+
+void KernelChannels::fail(const std::string& why) {
+    if (!failure_.empty()) {
+        return;
+    }
+    log_warning("gateway", "kernel {} cannot run: {}", kernel_.value.str(), why);
+    answer_all(why);
+    broadcast(shared_.factory.stream(session_, "{}", "This kernel cannot run: " + why + "\n"));
+    broadcast(shared_.factory.status(session_, "{}", "dead"));
+}
+
+void KernelChannels::answer_all(const std::string& why) {
+    failure_ = why;
+    while (!cells_.empty()) {
+        const auto cell = cells_.take(cells_.all().front());
+        ended_.add(cell.session, cell.msg_id);
+        answer_failed_cell(cell, "KernelFailed", why);
+    }
+    for (auto& request : requests_) {
+        end_request(request, why);
+    }
+    requests_.clear();
+}
+
+void KernelChannels::shut_down() {
+    answer_all("the kernel was shut down");
+    clients_.close_all(1000, "the kernel was shut down");
+}
+
+}  // namespace nbos::gateway

@@ -1,0 +1,314 @@
+#include "gateway/kernel_service.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace nbos::gateway {
+namespace {
+
+constexpr std::chrono::minutes kStopTimeout{10};
+
+// Any host that can take a request for the kernel, the best one first.
+std::optional<HostId> any_host(const Kernel& kernel, const HostTable& hosts) {
+    if (auto owner = kernel.view.owner()) {
+        return owner;
+    }
+    if (auto leader = kernel.view.leader()) {
+        return leader;
+    }
+    for (const auto& [id, status] : kernel.view.replicas()) {
+        if (hosts.up(status.host)) {
+            return status.host;
+        }
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+const Membership& Kernel::membership() const {
+    const auto* best = view.best();
+    return best == nullptr || best->membership.voters.empty() ? first : best->membership;
+}
+
+std::string Kernel::execution_state() const {
+    if (channels.failed()) {
+        return "dead";
+    }
+    if (!restarts.empty()) {
+        return "restarting";
+    }
+    if (channels.busy() || view.queued() > 0) {
+        return "busy";
+    }
+    return view.idle_or_busy() ? "idle" : "starting";
+}
+
+std::string Kernel::reason() const {
+    if (channels.failed()) {
+        return channels.failure();
+    }
+    if (!reported() && first.voters.empty()) {
+        return "none of its hosts is connected";
+    }
+    return {};
+}
+
+KernelService::KernelService(Ports ports, KernelServiceOptions options)
+    : ports_(std::move(ports)),
+      options_(options),
+      shared_{ports_.clock, ports_.hosts, ports_.link, ports_.factory, *this, infos_} {}
+
+Kernel& KernelService::add(KernelId id, const std::string& spec, const std::string& session) {
+    auto kernel = std::make_unique<Kernel>(shared_, ports_.hosts, id, spec, session);
+    kernel->created = ports_.clock.now();
+    return *(kernels_[id] = std::move(kernel));
+}
+
+Kernel* KernelService::find(KernelId id) {
+    const auto found = kernels_.find(id);
+    return found == kernels_.end() ? nullptr : found->second.get();
+}
+
+void KernelService::remember(KernelId id, const std::string& spec) {
+    if (find(id) == nullptr) {
+        add(id, spec, "");
+    }
+}
+
+std::vector<policy::HostView> KernelService::host_views() const {
+    std::vector<policy::HostView> views;
+    for (const auto& [id, host] : ports_.hosts.hosts()) {
+        policy::HostView view{.id = id, .cpus = host.info.cpus, .usable = ports_.hosts.up(id)};
+        for (const auto& [kernel_id, kernel] : kernels_) {
+            const auto& members = kernel->membership().hosts;
+            view.subscribed += static_cast<std::uint32_t>(
+                std::count_if(members.begin(), members.end(),
+                              [&](const auto& member) { return member.second == id; }));
+        }
+        views.push_back(std::move(view));
+    }
+    return views;
+}
+
+Result<Kernel*> KernelService::create(const KernelRequest& request) {
+    const auto& spec = request.spec.empty() ? ports_.specs.default_name() : request.spec;
+    if (ports_.specs.find(spec) == nullptr) {
+        return Error{Errc::kNotFound, Certainty::kDidNotHappen,
+                     fmt::format("no kernelspec is named '{}'; known: {}", spec,
+                                 ports_.specs.names())};
+    }
+    const auto id = request.id.value_or(KernelId{ports_.factory.new_uuid()});
+    if (auto* known = find(id)) {
+        return known;
+    }
+    if (deleted_.contains(id)) {
+        return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                     "a kernel with this id was deleted; choose another id"};
+    }
+    const auto replicas = request.replicas == 0 ? options_.replicas : request.replicas;
+    auto placed = ports_.placement.place({.replicas = replicas, .excluded = {}}, host_views());
+    if (!placed) {
+        return std::move(placed).error().in("cannot place the kernel's " +
+                                            std::to_string(replicas) + " replicas");
+    }
+    auto& kernel = add(id, spec, ports_.factory.new_uuid().str());
+    kernel.why = placed->why;
+    for (std::size_t i = 0; i < placed->hosts.size(); ++i) {
+        const ReplicaId replica{i + 1};
+        kernel.first.voters.insert(replica);
+        kernel.first.hosts[replica] = placed->hosts[i];
+    }
+    log_info("gateway", "kernel {}: {}", id.value.str(), placed->why);
+    start_replicas(kernel, {.spec = spec,
+                            .session = kernel.channels.session(),
+                            .username = request.username,
+                            .cwd = request.cwd,
+                            .env = request.env,
+                            .replicas = replicas});
+    ports_.changed();
+    return &kernel;
+}
+
+void KernelService::start_replicas(Kernel& kernel, const replica::KernelOptions& options) {
+    for (const auto& [replica, host] : kernel.first.hosts) {
+        const auto make = [&, id = replica](std::uint64_t request) {
+            return cluster::StartReplica{.request = request,
+                                         .kernel = kernel.id,
+                                         .replica = id,
+                                         .bootstrap = kernel.first,
+                                         .options = options};
+        };
+        ports_.calls.call(to_host(host), make, ports_.clock.now(), options_.start_timeout,
+                          [this, id = kernel.id, replica_id = replica,
+                           name = host.value](const Status& status) {
+                              if (!status) {
+                                  replica_not_started(id, replica_id,
+                                                      "host " + name + ": " +
+                                                          status.error().what);
+                              }
+                          });
+    }
+}
+
+// The group works as long as a majority exists; the reconciler replaces the rest.
+void KernelService::replica_not_started(KernelId id, ReplicaId replica, const std::string& why) {
+    log_warning("gateway", "kernel {}: replica {} did not start: {}", id.value.str(),
+                replica.value, why);
+    if (auto* kernel = find(id)) {
+        kernel->start_failures[replica] = why;
+        if (kernel->start_failures.size() * 2 > kernel->first.voters.size() ||
+            kernel->start_failures.size() == kernel->first.voters.size()) {
+            kernel->channels.fail("too few of its replicas could be started; " + why);
+        }
+    }
+}
+
+void KernelService::interrupt(KernelId id, Done done) {
+    if (find(id) == nullptr) {
+        done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "no such kernel"});
+        return;
+    }
+    const auto route = [this, id]() -> std::optional<HostId> {
+        const auto* kernel = find(id);
+        if (kernel == nullptr) {
+            return std::nullopt;
+        }
+        const auto executor = kernel->view.executor();
+        return executor && ports_.hosts.up(*executor) ? executor : any_host(*kernel, ports_.hosts);
+    };
+    ports_.calls.call(
+        route,
+        [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },
+        ports_.clock.now(), options_.interrupt_timeout, std::move(done));
+}
+
+void KernelService::restart(KernelId id, Done done) {
+    auto* kernel = find(id);
+    if (kernel == nullptr) {
+        done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "no such kernel"});
+        return;
+    }
+    kernel->restarts.push_back(std::move(done));
+    if (kernel->restarts.size() > 1) {
+        return;  // one is under way: both get its answer
+    }
+    kernel->channels.begin_restart();
+    const auto session = ports_.factory.new_uuid().str();
+    const auto route = [this, id]() -> std::optional<HostId> {
+        const auto* found = find(id);
+        return found == nullptr ? std::nullopt : any_host(*found, ports_.hosts);
+    };
+    ports_.calls.call(
+        route,
+        [id, session](std::uint64_t request) {
+            return cluster::Restart{request, id, session};
+        },
+        ports_.clock.now(), options_.restart_timeout,
+        [this, id, session](const Status& status) { restarted(id, session, status); });
+}
+
+void KernelService::restarted(KernelId id, const std::string& session, const Status& status) {
+    auto* kernel = find(id);
+    if (kernel == nullptr) {
+        return;  // deleted meanwhile; shut_down() has answered
+    }
+    const auto waiting = std::exchange(kernel->restarts, {});
+    if (status) {
+        kernel->channels.end_restart(session);
+    } else {
+        kernel->channels.abandon_restart();
+    }
+    for (const auto& done : waiting) {
+        done(status);
+    }
+}
+
+void KernelService::stop_replica(KernelId kernel, ReplicaId replica, const HostId& host) {
+    ports_.calls.call(
+        to_host(host),
+        [kernel, replica](std::uint64_t request) {
+            return cluster::StopReplica{request, kernel, replica};
+        },
+        ports_.clock.now(), kStopTimeout, [](const Status&) {});
+}
+
+void KernelService::shut_down(KernelId id) {
+    const auto found = kernels_.find(id);
+    if (found == kernels_.end()) {
+        return;
+    }
+    auto kernel = std::move(found->second);
+    kernels_.erase(found);
+    deleted_.insert(id);
+    std::map<ReplicaId, HostId> members = kernel->membership().hosts;
+    for (const auto& [replica, status] : kernel->view.replicas()) {
+        members[replica] = status.host;
+    }
+    for (const auto& [replica, host] : members) {
+        stop_replica(id, replica, host);
+    }
+    for (const auto& done : std::exchange(kernel->restarts, {})) {
+        done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was deleted"});
+    }
+    kernel->channels.shut_down();
+    ended_.push_back(std::move(kernel));
+    ports_.changed();
+}
+
+void KernelService::status(const cluster::KernelStatus& status) {
+    if (deleted_.contains(status.kernel)) {
+        stop_replica(status.kernel, status.replica, status.host);
+        return;
+    }
+    auto* kernel = find(status.kernel);
+    if (kernel == nullptr) {
+        kernel = &add(status.kernel, status.options.spec, status.options.session);
+        ports_.changed();
+    }
+    if (kernel->spec.empty() && !status.options.spec.empty()) {
+        kernel->spec = status.options.spec;
+        kernel->channels.name_spec(kernel->spec);
+        ports_.changed();
+    }
+    kernel->view.update(status);
+    kernel->channels.status_changed();
+}
+
+void KernelService::gone(const cluster::ReplicaGone& gone) {
+    if (auto* kernel = find(gone.kernel)) {
+        kernel->view.remove(gone.replica);
+        kernel->channels.status_changed();
+    }
+}
+
+void KernelService::tick(bool settled) {
+    ended_.clear();
+    for (const auto& [id, kernel] : kernels_) {
+        kernel->channels.tick();
+    }
+    if (!settled) {
+        settled_since_.reset();
+    } else if (!settled_since_) {
+        settled_since_ = ports_.clock.now();
+    } else if (ports_.clock.now() - *settled_since_ > options_.unreported_for) {
+        forget_unreported();
+    }
+}
+
+void KernelService::forget_unreported() {
+    std::vector<KernelId> lost;
+    for (const auto& [id, kernel] : kernels_) {
+        const bool old = ports_.clock.now() - kernel->created > options_.unreported_for;
+        if (!kernel->reported() && kernel->first.voters.empty() && old) {
+            lost.push_back(id);
+        }
+    }
+    for (const auto id : lost) {
+        log_warning("gateway", "kernel {} is on no host any more: forgotten", id.value.str());
+        shut_down(id);
+    }
+}
+
+}  // namespace nbos::gateway

@@ -1,0 +1,92 @@
+#include "gateway/pending_cells.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nbos::gateway {
+namespace {
+
+constexpr std::size_t kShownMax = 4096;
+constexpr std::size_t kEndedMax = 2048;
+constexpr std::chrono::seconds kRepeatUnstarted{5};
+constexpr std::chrono::seconds kRepeatNewLeader{1};
+
+}  // namespace
+
+bool ShownIds::add(const std::string& id) {
+    if (!ids_.insert(id).second) {
+        return false;
+    }
+    order_.push_back(id);
+    if (order_.size() > kShownMax) {
+        ids_.erase(order_.front());
+        order_.pop_front();
+    }
+    return true;
+}
+
+void EndedCells::add(const std::string& session, const std::string& msg_id) {
+    if (!ids_.emplace(session, msg_id).second) {
+        return;
+    }
+    order_.emplace_back(session, msg_id);
+    if (order_.size() > kEndedMax) {
+        ids_.erase(order_.front());
+        order_.pop_front();
+    }
+}
+
+void EndedCells::remove(const std::string& session, const std::string& msg_id) {
+    if (ids_.erase({session, msg_id}) > 0) {
+        std::erase(order_, std::make_pair(session, msg_id));
+    }
+}
+
+bool EndedCells::contains(const std::string& session, const std::string& msg_id) const {
+    return ids_.contains({session, msg_id});
+}
+
+PendingCell* PendingCells::find(const std::string& session, const std::string& msg_id) {
+    const auto found = std::find_if(cells_.begin(), cells_.end(), [&](const PendingCell& cell) {
+        return cell.msg_id == msg_id && cell.session == session;
+    });
+    return found == cells_.end() ? nullptr : &*found;
+}
+
+PendingCell& PendingCells::add(PendingCell cell) { return cells_.emplace_back(std::move(cell)); }
+
+PendingCell PendingCells::take(const PendingCell& cell) {
+    const auto found = std::find_if(cells_.begin(), cells_.end(),
+                                    [&](const PendingCell& other) { return &other == &cell; });
+    PendingCell taken = std::move(*found);
+    cells_.erase(found);
+    return taken;
+}
+
+const PendingCell* PendingCells::running() const {
+    const auto found = std::find_if(cells_.begin(), cells_.end(),
+                                    [](const PendingCell& cell) { return cell.busy; });
+    return found == cells_.end() ? nullptr : &*found;
+}
+
+bool PendingCells::due(const PendingCell& cell, const HostId& target, const HostTable& hosts,
+                       const KernelView& view, Instant now) {
+    if (cell.foreign) {
+        return false;
+    }
+    const bool lost = cell.sent_to.value.empty() || !hosts.up(cell.sent_to) ||
+                      hosts.connection(cell.sent_to) != cell.connection ||
+                      !view.serves(cell.sent_to);
+    if (lost) {
+        return true;
+    }
+    // Connected to us does not mean connected to the others: a new leader may never have heard.
+    const auto* status = view.best();
+    const bool new_leader = status != nullptr && status->leader != cell.leader;
+    if (new_leader && target != cell.sent_to && now - cell.sent_at > kRepeatNewLeader) {
+        return true;
+    }
+    return !cell.busy && now - cell.sent_at > kRepeatUnstarted;
+}
+
+}  // namespace nbos::gateway

@@ -1,0 +1,80 @@
+// The cells of one kernel that clients wait for, in the order in which they were asked for.
+//
+// A cell stays until its end has been seen, and is sent again whenever it may have been lost: the
+// log of the kernel deduplicates by (session, message id), so sending too often is safe.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "gateway/client_table.h"
+#include "gateway/host_table.h"
+#include "gateway/kernel_view.h"
+#include "jupyter/message.h"
+
+namespace nbos::gateway {
+
+// The message ids that clients have seen of a cell. Bounded: only a tail is ever repeated.
+class ShownIds {
+public:
+    bool add(const std::string& id);  // whether it is new
+
+private:
+    std::set<std::string> ids_;
+    std::deque<std::string> order_;
+};
+
+struct PendingCell {
+    jupyter::Message request;
+    std::string session;  // the client's
+    std::string msg_id;
+    std::string parent;  // the header that its messages answer
+    ClientId client;
+    bool foreign = false;  // asked for through a gateway that is gone: never sent from here
+    bool busy = false;     // its busy has been sent
+    std::uint64_t incarnation = 0;
+
+    HostId sent_to;
+    std::uint64_t connection = 0;
+    ReplicaId leader;  // when it was sent
+    Instant sent_at{};
+
+    ShownIds shown;
+};
+
+// Ids of cells that ended, so that what agents repeat is not shown twice.
+class EndedCells {
+public:
+    void add(const std::string& session, const std::string& msg_id);
+    void remove(const std::string& session, const std::string& msg_id);
+    bool contains(const std::string& session, const std::string& msg_id) const;
+
+private:
+    std::set<std::pair<std::string, std::string>> ids_;
+    std::deque<std::pair<std::string, std::string>> order_;
+};
+
+class PendingCells {
+public:
+    PendingCell* find(const std::string& session, const std::string& msg_id);
+    PendingCell& add(PendingCell cell);
+    PendingCell take(const PendingCell& cell);  // `cell` is one of these
+    std::list<PendingCell>& all() { return cells_; }
+    const std::list<PendingCell>& all() const { return cells_; }
+    bool empty() const { return cells_.empty(); }
+    std::size_t size() const { return cells_.size(); }
+    const PendingCell* running() const;  // the first whose busy has been sent
+
+    // Whether `cell` must be sent (again) to `target` now.
+    static bool due(const PendingCell& cell, const HostId& target, const HostTable& hosts,
+                    const KernelView& view, Instant now);
+
+private:
+    std::list<PendingCell> cells_;
+};
+
+}  // namespace nbos::gateway

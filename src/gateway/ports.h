@@ -1,0 +1,35 @@
+// What the gateway needs from the outside, as interfaces that io/ and cli/ implement and tests
+// fake. All calls on the loop thread.
+#pragma once
+
+#include <string>
+
+#include "cluster/rpc.h"
+#include "model/ids.h"
+
+namespace nbos::gateway {
+
+// Messages to agents: best effort, in order while a connection lasts.
+class AgentLink {
+public:
+    virtual ~AgentLink() = default;
+    virtual void send(const HostId& host, const cluster::Rpc& rpc) = 0;
+};
+
+// One JSON text that outlives the gateway process: its own tables (sessions, kernels' names).
+class TableStore {
+public:
+    virtual ~TableStore() = default;
+    virtual void save(const std::string& text) = 0;  // atomic; an error is logged, not thrown
+};
+
+// Folders that new kernels may start in.
+class Workspace {
+public:
+    virtual ~Workspace() = default;
+    // `folder` (relative to the workspace, or absolute) as an absolute path; the workspace itself
+    // when there is no such folder.
+    virtual std::string resolve(const std::string& folder) const = 0;
+};
+
+}  // namespace nbos::gateway

@@ -1,0 +1,324 @@
+#include "gateway/replica_reconciler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+
+namespace nbos::gateway {
+namespace {
+
+constexpr std::chrono::milliseconds kLeadTimeout{15'000};
+
+// The leader's word on who belongs to the group; nullptr while nobody leads or a change is on.
+const cluster::KernelStatus* settled_leader(const Kernel& kernel) {
+    const auto* best = kernel.view.best();
+    return best != nullptr && best->role == raft::Role::kLeader && best->settled ? best : nullptr;
+}
+
+}  // namespace
+
+// Never used before, also not by a replica that this gateway has never heard of: ids of added
+// replicas are times.
+ReplicaId ReplicaReconciler::new_replica(const Kernel& kernel) const {
+    auto id = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(clock_.wall()).count());
+    for (const auto& [known, host] : kernel.membership().hosts) {
+        id = std::max(id, known.value + 1);
+    }
+    for (const auto& [known, status] : kernel.view.replicas()) {
+        id = std::max(id, known.value + 1);
+    }
+    return ReplicaId{id};
+}
+
+bool ReplicaReconciler::is_lost(const Kernel& kernel, ReplicaId replica, const HostId& id) const {
+    const auto* host = hosts_.find(id);
+    if (host == nullptr) {
+        return true;  // it was taken out of the cluster
+    }
+    const auto now = clock_.now();
+    if (host->state == HostState::kUp) {
+        return host->reported && now - host->reported_at > options_.missing_grace &&
+               now - kernel.created > options_.missing_grace &&
+               !kernel.view.replicas().contains(replica);
+    }
+    return now - host->since >
+           (host->state == HostState::kRefused ? options_.refused_grace : options_.silent_grace);
+}
+
+std::optional<ReplicaId> ReplicaReconciler::lost_voter(const Kernel& kernel) const {
+    const auto& members = kernel.membership();
+    for (const auto voter : members.voters) {
+        const auto host = members.hosts.find(voter);
+        if (host != members.hosts.end() && is_lost(kernel, voter, host->second)) {
+            return voter;
+        }
+    }
+    return std::nullopt;
+}
+
+Result<HostId> ReplicaReconciler::spare_host(const Kernel& kernel) const {
+    policy::PlacementRequest request{.replicas = 1, .excluded = {}};
+    for (const auto& [replica, host] : kernel.membership().hosts) {
+        request.excluded.insert(host);
+    }
+    for (const auto& [replica, status] : kernel.view.replicas()) {
+        request.excluded.insert(status.host);  // left over there, about to be stopped
+    }
+    auto placed = placement_.place(request, kernels_.host_views());
+    if (!placed) {
+        return std::move(placed).error();
+    }
+    return placed->hosts.front();
+}
+
+void ReplicaReconciler::tick() {
+    std::erase_if(jobs_, [this](const auto& job) { return kernels_.find(job.first) == nullptr; });
+    std::erase_if(problems_, [this](const auto& p) { return kernels_.find(p.first) == nullptr; });
+    std::erase_if(orphans_,
+                  [this](const auto& o) { return kernels_.find(o.first.first) == nullptr; });
+    for (const auto& [id, kernel] : kernels_.all()) {
+        reconcile(*kernel);
+    }
+}
+
+void ReplicaReconciler::reconcile(Kernel& kernel) {
+    if (const auto found = jobs_.find(kernel.id); found != jobs_.end()) {
+        advance(kernel, found->second);
+        return;
+    }
+    const auto* leader = settled_leader(kernel);
+    if (leader == nullptr) {
+        problems_.erase(kernel.id);
+        return;  // no majority, or an election: nothing can be changed now
+    }
+    stop_orphans(kernel);
+    const auto& members = leader->membership;
+    const auto lost = lost_voter(kernel);
+    const bool short_of = members.voters.size() < leader->options.replicas;
+    if (!members.learners.empty()) {
+        // Left by a gateway that is gone: finish what it began.
+        const auto learner = *members.learners.begin();
+        const auto host = members.hosts.at(learner);
+        Job job{.step = Step::kChange};
+        if (!is_lost(kernel, learner, host) && (lost || short_of)) {
+            job.add = {learner, host};
+            job.remove = lost;
+        } else {
+            job.remove = learner;
+        }
+        jobs_[kernel.id] = std::move(job);
+        return;
+    }
+    if (!lost && !short_of) {
+        problems_.erase(kernel.id);
+        return;
+    }
+    const auto spare = spare_host(kernel);
+    if (!spare) {
+        problems_[kernel.id] = "a replica is missing, and there is no spare host: " +
+                               spare.error().what;
+        return;
+    }
+    problems_.erase(kernel.id);
+    const auto replica = new_replica(kernel);
+    log_info("gateway", "kernel {}: replica {} on {} replaces {}", kernel.id.value.str(),
+             replica.value, spare->value, lost ? std::to_string(lost->value) : "none");
+    jobs_[kernel.id] = Job{.add = std::make_pair(replica, *spare), .remove = lost};
+}
+
+void ReplicaReconciler::advance(Kernel& kernel, Job& job) {
+    if (job.calling || clock_.now() < job.not_before) {
+        return;
+    }
+    if (job.step == Step::kStart) {
+        start(kernel, job);
+    } else {
+        change(kernel, job);
+    }
+}
+
+void ReplicaReconciler::start(Kernel& kernel, Job& job) {
+    const auto [replica, host] = *job.add;
+    if (is_lost(kernel, replica, host)) {
+        jobs_.erase(kernel.id);  // the spare host went away, too: choose again
+        return;
+    }
+    job.calling = true;
+    const auto* best = kernel.view.best();
+    const auto options = best == nullptr ? replica::KernelOptions{} : best->options;
+    calls_.call(
+        to_host(host),
+        [&, id = replica](std::uint64_t request) {
+            return cluster::StartReplica{.request = request,
+                                         .kernel = kernel.id,
+                                         .replica = id,
+                                         .bootstrap = std::nullopt,
+                                         .options = options};
+        },
+        clock_.now(), options_.step_timeout, [this, id = kernel.id](const Status& status) {
+            const auto found = jobs_.find(id);
+            if (found == jobs_.end()) {
+                return;
+            }
+            found->second.calling = false;
+            if (status) {
+                found->second.step = Step::kChange;
+                found->second.problem.clear();
+            } else {
+                step_failed(id, status.error());
+            }
+        });
+}
+
+void ReplicaReconciler::change(Kernel& kernel, Job& job) {
+    job.calling = true;
+    calls_.call(
+        [this, id = kernel.id]() -> std::optional<HostId> {
+            const auto* found = kernels_.find(id);
+            return found == nullptr ? std::nullopt : found->view.leader();
+        },
+        [&](std::uint64_t request) {
+            return cluster::ChangeMembers{request, kernel.id, job.add, job.remove};
+        },
+        clock_.now(), options_.step_timeout, [this, id = kernel.id](const Status& status) {
+            const auto found = jobs_.find(id);
+            if (found == jobs_.end()) {
+                return;
+            }
+            found->second.calling = false;
+            if (status) {
+                finish(id);
+            } else {
+                step_failed(id, status.error());
+            }
+        });
+}
+
+void ReplicaReconciler::step_failed(KernelId id, const Error& error) {
+    auto& job = jobs_.at(id);
+    log_warning("gateway", "kernel {}: a replica could not be {}: {}", id.value.str(),
+                job.step == Step::kStart ? "started" : "exchanged", error.what);
+    job.problem = error.what;
+    job.not_before = clock_.now() + options_.retry;
+    auto* kernel = kernels_.find(id);
+    const bool give_up = error.code == Errc::kTimeout || error.code == Errc::kInvalid ||
+                         job.step == Step::kStart;
+    if (kernel == nullptr || !give_up) {
+        return;
+    }
+    // Look at everything again: what was started and not added is stopped as an orphan.
+    const auto done = std::move(job.done);
+    jobs_.erase(id);
+    if (done) {
+        done(Error(error).in("moving a replica"));
+    }
+}
+
+void ReplicaReconciler::finish(KernelId id) {
+    auto job = std::move(jobs_.at(id));
+    jobs_.erase(id);
+    auto* kernel = kernels_.find(id);
+    if (kernel == nullptr) {
+        return;
+    }
+    log_info("gateway", "kernel {}: its replicas are complete again", id.value.str());
+    if (job.remove) {
+        const auto host = kernel->view.host_of(*job.remove);
+        if (host && hosts_.up(*host)) {
+            kernels_.stop_replica(id, *job.remove, *host);
+        }
+        if (!host || !hosts_.up(*host)) {
+            kernel->view.remove(*job.remove);
+        }
+    }
+    if (job.done && job.add) {
+        lead(*kernel, job.add->second, std::move(job.done));
+    }
+}
+
+// A replica that its settled leader does not count as a member, for longer than a change takes.
+void ReplicaReconciler::stop_orphans(Kernel& kernel) {
+    const auto* leader = settled_leader(kernel);
+    for (const auto& [replica, status] : kernel.view.replicas()) {
+        const auto key = std::make_pair(kernel.id, replica);
+        if (leader->membership.is_member(replica)) {
+            orphans_.erase(key);
+            continue;
+        }
+        const auto since = orphans_.try_emplace(key, clock_.now()).first->second;
+        if (hosts_.up(status.host) && clock_.now() - since > options_.orphan_grace) {
+            log_info("gateway", "kernel {}: replica {} on {} was removed from its group: stopping it",
+                     kernel.id.value.str(), replica.value, status.host.value);
+            orphans_[key] = clock_.now();
+            kernels_.stop_replica(kernel.id, replica, status.host);
+        }
+    }
+}
+
+void ReplicaReconciler::lead(Kernel& kernel, const HostId& host, Done done) {
+    kernel.view.prefer(host);
+    calls_.call(
+        to_host(host),
+        [&](std::uint64_t request) { return cluster::Lead{request, kernel.id}; }, clock_.now(),
+        kLeadTimeout, std::move(done));
+}
+
+void ReplicaReconciler::migrate(Kernel& kernel, const std::optional<HostId>& to, Done done) {
+    const auto& members = kernel.membership();
+    const auto from = kernel.view.executor() ? kernel.view.executor() : kernel.view.leader();
+    auto target = to;
+    if (!target) {
+        for (const auto& [replica, host] : members.hosts) {
+            if (members.voters.contains(replica) && host != from && kernel.view.serves(host)) {
+                target = host;
+                break;
+            }
+        }
+    }
+    if (!target) {
+        done(Error{Errc::kExhausted, Certainty::kDidNotHappen,
+                   "no other host has a replica of this kernel that can serve"});
+        return;
+    }
+    if (!hosts_.up(*target)) {
+        done(Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                   "host " + target->value + " is not connected"});
+        return;
+    }
+    for (const auto& [replica, host] : members.hosts) {
+        if (host == *target && members.voters.contains(replica)) {
+            lead(kernel, *target, std::move(done));
+            return;
+        }
+    }
+    if (jobs_.contains(kernel.id)) {
+        done(Error{Errc::kExhausted, Certainty::kDidNotHappen,
+                   "a replica of this kernel is being replaced now; try again in a few seconds"});
+        return;
+    }
+    std::optional<ReplicaId> remove;
+    for (const auto& [replica, host] : members.hosts) {
+        if (host == from) {
+            remove = replica;
+        }
+    }
+    jobs_[kernel.id] = Job{.add = std::make_pair(new_replica(kernel), *target),
+                           .remove = remove,
+                           .done = std::move(done)};
+}
+
+std::string ReplicaReconciler::status(KernelId kernel) const {
+    if (const auto found = jobs_.find(kernel); found != jobs_.end()) {
+        const auto& job = found->second;
+        auto text = job.add ? fmt::format("adding replica {} on {}", job.add->first.value,
+                                          job.add->second.value)
+                            : std::string("removing a replica");
+        return job.problem.empty() ? text : text + "; last try: " + job.problem;
+    }
+    const auto found = problems_.find(kernel);
+    return found == problems_.end() ? std::string() : found->second;
+}
+
+}  // namespace nbos::gateway

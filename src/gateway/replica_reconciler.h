@@ -1,0 +1,94 @@
+// Keeps every kernel at its number of replicas: replaces those whose host is gone.
+//
+// One change at a time per kernel, each in steps that may be repeated: start the new replica on a
+// spare host, let the leader add it and remove the lost one, stop what is left over. A replica that
+// no longer belongs to its group is stopped when its host comes back.
+//
+// Time     tick() looks at everything; nothing happens between ticks.
+// Errors   A failed step is tried again after a pause; problem() says what stands in the way.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "base/ports.h"
+#include "cluster/rpc.h"
+#include "gateway/host_table.h"
+#include "gateway/kernel_service.h"
+#include "gateway/rpc_calls.h"
+#include "policy/placement.h"
+
+namespace nbos::gateway {
+
+struct ReconcilerOptions {
+    std::chrono::milliseconds refused_grace{1'000};  // its process is gone; it may be restarting
+    std::chrono::milliseconds silent_grace{5'000};
+    std::chrono::milliseconds missing_grace{10'000};  // connected, and without the replica
+    std::chrono::milliseconds orphan_grace{10'000};
+    std::chrono::milliseconds retry{2'000};
+    std::chrono::milliseconds step_timeout{60'000};
+};
+
+class ReplicaReconciler {
+public:
+    using Done = std::function<void(Status)>;
+
+    ReplicaReconciler(const Clock& clock, const HostTable& hosts, RpcCalls& calls,
+                      KernelService& kernels, const policy::PlacementPolicy& placement,
+                      ReconcilerOptions options)
+        : clock_(clock),
+          hosts_(hosts),
+          calls_(calls),
+          kernels_(kernels),
+          placement_(placement),
+          options_(options) {}
+
+    // Not before the agents have reported: a missing report is no missing replica.
+    void tick();
+
+    // Makes `to` the kernel's next executor; moves a replica there first when it has none. Empty
+    // `to`: another host that has one. `done` once the leadership has been asked for.
+    void migrate(Kernel& kernel, const std::optional<HostId>& to, Done done);
+
+    // What goes on with a kernel's replicas, or stands in the way; empty when all is well.
+    std::string status(KernelId kernel) const;
+
+private:
+    enum class Step : std::uint8_t { kStart, kChange };
+    struct Job {
+        Step step = Step::kStart;
+        std::optional<std::pair<ReplicaId, HostId>> add;
+        std::optional<ReplicaId> remove;
+        bool calling = false;
+        Instant not_before{};
+        std::string problem;
+        Done done;  // of a migration
+    };
+
+    void reconcile(Kernel& kernel);
+    void advance(Kernel& kernel, Job& job);
+    void start(Kernel& kernel, Job& job);
+    void change(Kernel& kernel, Job& job);
+    void finish(KernelId kernel);
+    void step_failed(KernelId kernel, const Error& error);
+    void stop_orphans(Kernel& kernel);
+    void lead(Kernel& kernel, const HostId& host, Done done);
+    std::optional<ReplicaId> lost_voter(const Kernel& kernel) const;
+    bool is_lost(const Kernel& kernel, ReplicaId replica, const HostId& host) const;
+    Result<HostId> spare_host(const Kernel& kernel) const;
+    ReplicaId new_replica(const Kernel& kernel) const;
+
+    const Clock& clock_;
+    const HostTable& hosts_;
+    RpcCalls& calls_;
+    KernelService& kernels_;
+    const policy::PlacementPolicy& placement_;
+    ReconcilerOptions options_;
+    std::map<KernelId, Job> jobs_;
+    std::map<KernelId, std::string> problems_;  // without a job: nothing can be done now
+    std::map<std::pair<KernelId, ReplicaId>, Instant> orphans_;
+};
+
+}  // namespace nbos::gateway
