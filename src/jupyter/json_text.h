@@ -9,7 +9,7 @@
 namespace nbos::jupyter {
 
 // `text` as a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD.
-std::string quoted(std::string_view text);
+std::string json_quoted(std::string_view text);
 
 bool is_json_object(std::string_view text);  // whole, and nested at most 512 deep
 

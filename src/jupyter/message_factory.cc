@@ -28,7 +28,7 @@ Message MessageFactory::make(Channel channel, std::string_view type, std::string
     message.header = fmt::format(
         R"({{"msg_id": "{}", "msg_type": "{}", "username": "nbos", "session": {}, )"
         R"("date": "{}", "version": "5.3"}})",
-        new_uuid_().str(), type, quoted(session), iso_time(clock_->wall()));
+        new_uuid_().str(), type, json_quoted(session), iso_time(clock_->wall()));
     message.parent_header = parent_header.empty() ? "{}" : std::string(parent_header);
     message.metadata = "{}";
     message.content = std::move(content);
@@ -44,15 +44,15 @@ Message MessageFactory::status(std::string_view session, std::string_view parent
 Message MessageFactory::stream(std::string_view session, std::string_view parent_header,
                                std::string_view text) const {
     return make(Channel::kIopub, "stream", session, parent_header,
-                fmt::format(R"({{"name": "stderr", "text": {}}})", quoted(text)));
+                fmt::format(R"({{"name": "stderr", "text": {}}})", json_quoted(text)));
 }
 
 Message MessageFactory::error(std::string_view session, std::string_view parent_header,
                               std::string_view ename, std::string_view evalue) const {
     const std::string line = std::string(ename) + ": " + std::string(evalue);
     return make(Channel::kIopub, "error", session, parent_header,
-                fmt::format(R"({{"ename": {}, "evalue": {}, "traceback": [{}]}})", quoted(ename),
-                            quoted(evalue), quoted(line)));
+                fmt::format(R"({{"ename": {}, "evalue": {}, "traceback": [{}]}})", json_quoted(ename),
+                            json_quoted(evalue), json_quoted(line)));
 }
 
 Message MessageFactory::error_reply(Channel channel, std::string_view type,
@@ -60,8 +60,8 @@ Message MessageFactory::error_reply(Channel channel, std::string_view type,
                                     std::string_view ename, std::string_view evalue) const {
     const std::string line = std::string(ename) + ": " + std::string(evalue);
     std::string content = fmt::format(
-        R"({{"status": "error", "ename": {}, "evalue": {}, "traceback": [{}])", quoted(ename),
-        quoted(evalue), quoted(line));
+        R"({{"status": "error", "ename": {}, "evalue": {}, "traceback": [{}])", json_quoted(ename),
+        json_quoted(evalue), json_quoted(line));
     if (type == "execute_reply") {
         content += R"(, "execution_count": null, "user_expressions": {}, "payload": [])";
     }

@@ -21,24 +21,24 @@ std::string stem(const std::string& file) { return file.substr(0, file.rfind('.'
 }  // namespace
 
 std::string to_json(const KernelModel& kernel) {
-    std::string text = "{\"id\": " + quoted(kernel.id) + ", \"name\": " + quoted(kernel.name) +
-                       ", \"last_activity\": " + quoted(iso_time(kernel.last_activity)) +
-                       ", \"execution_state\": " + quoted(kernel.execution_state) +
+    std::string text = "{\"id\": " + json_quoted(kernel.id) + ", \"name\": " + json_quoted(kernel.name) +
+                       ", \"last_activity\": " + json_quoted(iso_time(kernel.last_activity)) +
+                       ", \"execution_state\": " + json_quoted(kernel.execution_state) +
                        ", \"connections\": " + std::to_string(kernel.connections);
     if (!kernel.reason.empty()) {
-        text += ", \"reason\": " + quoted(kernel.reason);
+        text += ", \"reason\": " + json_quoted(kernel.reason);
     }
     return text + "}";
 }
 
 std::string to_json(const SessionModel& session, std::string_view kernel_json) {
-    std::string text = "{\"id\": " + quoted(session.id) + ", \"path\": " + quoted(session.path) +
-                       ", \"name\": " + quoted(session.name) +
-                       ", \"type\": " + quoted(session.type) +
+    std::string text = "{\"id\": " + json_quoted(session.id) + ", \"path\": " + json_quoted(session.path) +
+                       ", \"name\": " + json_quoted(session.name) +
+                       ", \"type\": " + json_quoted(session.type) +
                        ", \"kernel\": " + std::string(kernel_json);
     if (session.type == "notebook") {
-        text += ", \"notebook\": {\"path\": " + quoted(session.path) +
-                ", \"name\": " + quoted(session.name) + "}";
+        text += ", \"notebook\": {\"path\": " + json_quoted(session.path) +
+                ", \"name\": " + json_quoted(session.name) + "}";
     }
     return text + "}";
 }
@@ -73,7 +73,7 @@ std::string to_json(const KernelSpec& spec, std::string_view base) {
 }
 
 std::string error_json(std::string_view reason, std::string_view message) {
-    return "{\"reason\": " + quoted(reason) + ", \"message\": " + quoted(message) + "}";
+    return "{\"reason\": " + json_quoted(reason) + ", \"message\": " + json_quoted(message) + "}";
 }
 
 bool parse_kernel_json(std::string_view text, KernelSpec& spec, std::string& why) {

@@ -169,8 +169,8 @@ std::string legacy_json(const Message& message) {
     text.reserve(message.header.size() + message.parent_header.size() + message.metadata.size() +
                  message.content.size() + 256);
     text.append("{\"channel\": \"").append(name(message.channel));
-    text.append("\", \"msg_id\": ").append(quoted(header.msg_id));
-    text.append(", \"msg_type\": ").append(quoted(header.msg_type));
+    text.append("\", \"msg_id\": ").append(json_quoted(header.msg_id));
+    text.append(", \"msg_type\": ").append(json_quoted(header.msg_type));
     text.append(", \"header\": ").append(message.header);
     text.append(", \"parent_header\": ").append(message.parent_header);
     text.append(", \"metadata\": ").append(message.metadata);
