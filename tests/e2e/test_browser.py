@@ -1,0 +1,86 @@
+"""JupyterLab in Chromium, driven as a person does: a host dies between two cells.
+
+NBOS_UPDATE_SCREENSHOTS=1 writes the screenshots of docs/guide/images anew.
+"""
+import json
+import os
+import queue
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from cluster import ROOT, Cluster
+
+HERE = Path(__file__).resolve().parent
+NODE = shutil.which("node")
+CHROMIUM = os.environ.get("NBOS_CHROMIUM") or shutil.which("chromium")
+
+pytestmark = pytest.mark.skipif(
+    not NODE or not CHROMIUM or not (HERE.parent / "node_modules" / "playwright-core").exists(),
+    reason="needs Node, Chromium and the packages of tests/package.json (npm ci --prefix tests)")
+
+
+@pytest.fixture
+def lab(cluster_folder):
+    cluster = Cluster(cluster_folder / "lab", lab=True)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.keep_logs(ROOT / "build" / "test-output" / "e2e" / "lab")
+        cluster.down()
+
+
+class Person:
+    """The browser script, one step at a time."""
+
+    def __init__(self, url, shots):
+        self.process = subprocess.Popen(
+            [NODE, str(HERE / "browser" / "notebook.mjs")], stdin=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "NBOS_LAB_URL": url, "NBOS_SHOTS": str(shots),
+                 "NBOS_CHROMIUM": CHROMIUM})
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def step(self, name):
+        said = self.lines.get(timeout=150)
+        got = json.loads(said) if said.startswith("{") else {"step": said}
+        assert got["step"] == name, got
+        return got
+
+    def go_on(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def leave(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def test_a_notebook_goes_on_after_its_host_was_killed(lab, tmp_path):
+    url = re.search(r"http://\S+", lab.said).group()
+    update = os.environ.get("NBOS_UPDATE_SCREENSHOTS") == "1"
+    shots = ROOT / "docs" / "guide" / "images" if update else (
+        ROOT / "build" / "test-output" / "e2e" / "screenshots")
+    person = Person(url, shots)
+    try:
+        person.step("launcher")
+        assert person.step("first")["text"] == "42"
+        rows = lab.kernel_rows()
+        assert len(rows) == 1
+        lab.wait_replicas(rows[0]["id"])
+        lab.kill_host(lab.executor_host(rows[0]["id"]))
+        person.go_on()
+        assert person.step("second")["text"] == "{'apples': 12, 'pears': 30, 'plums': 7}"
+    finally:
+        person.leave()
