@@ -1,0 +1,98 @@
+"""The 71 cases between real interpreters: only deltas travel, and both replicas must then agree.
+
+Variants: the standby follows; it is a new interpreter that loads the whole table; the role of the
+executor moves between the two cells. EXPECTED_FAILURES is strict: a case that begins to pass must be
+taken out, and one that begins to fail is a regression.
+"""
+
+
+import pytest
+
+from agent_side import Agent, Table
+from state_cases import CASES
+
+EXPECTED_FAILURES = {}  # (number, variant) -> why
+
+VARIANTS = ("follow", "restart", "move")
+
+
+@pytest.fixture(scope="module")
+def agents():
+    made = {}
+
+    def get(heavy):
+        if heavy not in made:
+            made[heavy] = Agent(preload="numpy,pandas,torch,sklearn.pipeline,sklearn.linear_model" if heavy else "")
+        return made[heavy]
+
+    yield get
+    for agent in made.values():
+        agent.close()
+
+
+class Pair:
+    """An executor, a standby and the table between them."""
+
+    def __init__(self, agent):
+        self._agent = agent
+        self._all = []
+        self.executor, self.standby = self._start(1), self._start(2)
+        self.table = Table()
+        self.reported = []
+
+    def _start(self, replica):
+        interpreter = self._agent.start(replica=replica)
+        self._all.append(interpreter)
+        return interpreter
+
+    def run(self, code):
+        cell = self.executor.run(code)
+        assert cell.header["error"] is None, cell.header["error"]
+        self.reported += [item["path"] for item in cell.unsupported]
+        self.table.merge(cell.delta)
+        answer = self.standby.apply(cell.delta)
+        assert answer["ok"], answer["error"]
+        return cell
+
+    def move(self):
+        self.executor, self.standby = self.standby, self.executor
+
+    def restart_standby(self):
+        self.standby = self._start(3)
+        answer = self.standby.load(self.table.as_delta(), self.executor.sequence)
+        assert answer["ok"], answer["error"]
+
+    def close(self):
+        for interpreter in self._all:
+            interpreter.close()
+            while self._agent.report().get("pid") != interpreter.pid:
+                pass
+
+
+def _text(cell):
+    errors = [m["content"]["evalue"] for m in cell.outputs if m["msg_type"] == "error"]
+    return cell.text().strip() if not errors else "ERROR " + errors[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.number:02d}")
+def test_case(case, variant, agents, request):
+    why = EXPECTED_FAILURES.get((case.number, variant))
+    if why:
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+    pair = Pair(agents(case.heavy))
+    try:
+        pair.run(case.first)
+        if variant == "move":
+            pair.move()
+        pair.run(case.second)
+        if variant == "restart":
+            pair.restart_standby()
+        if case.report is not None and case.report in pair.reported:
+            return  # named on the cell: nothing was lost in silence
+        there = _text(pair.standby.run(case.probe))
+        here = _text(pair.executor.run(case.probe))
+        assert here == (case.want if case.want is not None else here), "the case itself is wrong"
+        assert there == here
+    finally:
+        pair.close()
