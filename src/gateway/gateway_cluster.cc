@@ -55,7 +55,7 @@ std::string Gateway::hosts_json() const {
     for (const auto& view : views) {
         const auto* host = hosts_.find(view.id);
         list += fmt::format(
-            R"({}{{"host": {}, "address": {}, "state": "{}", "since_s": {:.3f}, "version": {}, )"
+            R"({}{{"id": {}, "address": {}, "state": "{}", "since_s": {:.3f}, "version": {}, )"
             R"("cpus": {}, "memory_bytes": {}, "replicas": {}}})",
             list.size() > 1 ? ", " : "", json_quoted(view.id.value), json_quoted(host->address),
             name(host->state), std::chrono::duration<double>(now - host->since).count(),
@@ -80,7 +80,7 @@ std::string Gateway::cluster_kernel_json(const Kernel& kernel) const {
     };
     return fmt::format(
         R"({{"id": "{}", "name": {}, "execution_state": "{}", "reason": {}, "connections": {}, )"
-        R"("leader": {}, "executor": {}, "owner": {}, "term": {}, "sequence": {}, )"
+        R"("leader_host": {}, "executor_host": {}, "owner_host": {}, "term": {}, "sequence": {}, )"
         R"("incarnation": {}, "queued": {}, "waiting_cells": {}, "state_bytes": {}, )"
         R"("wanted_replicas": {}, "settled": {}, "placement": {}, "repair": {}, )"
         R"("replicas": [{}]}})",

@@ -1,0 +1,246 @@
+#include "cli/run_gateway.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <utility>
+
+#include "base/log.h"
+#include "cli/version_number.h"
+#include "gateway/gateway.h"
+#include "io/event_loop.h"
+#include "io/hosts_file.h"
+#include "io/http_server.h"
+#include "io/kernelspecs.h"
+#include "io/peer_transport.h"
+#include "io/pki.h"
+
+namespace nbos::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{50};
+constexpr milliseconds kHostsPoll{500};
+constexpr milliseconds kDrain{300};  // for the close frames to leave
+constexpr std::uint16_t kServiceRestart = 1012;  // clients reconnect after this one, not after 1001
+
+std::string contents(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::ostringstream text;
+    text << in.rdbuf();
+    return text.str();
+}
+
+Result<std::string> read_token(const std::string& path) {
+    auto token = contents(path);
+    const auto end = token.find_last_not_of(" \t\r\n");
+    token.erase(end == std::string::npos ? 0 : end + 1);
+    if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
+        return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                     "the token file " + path + " cannot be read, or does not hold one line; "
+                     "write a secret of your choice into it"};
+    }
+    return token;
+}
+
+// Written beside the file and renamed over it: a crash leaves the old text or the new one.
+class FileStore final : public gateway::TableStore {
+public:
+    explicit FileStore(std::string path) : path_(std::move(path)) {}
+
+    std::string load() const { return contents(path_); }
+
+    void save(const std::string& text) override {
+        const std::string draft = path_ + ".new";
+        const int file = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        bool good = file >= 0;
+        for (std::size_t at = 0; good && at < text.size();) {
+            const auto written = write(file, text.data() + at, text.size() - at);
+            good = written > 0;
+            at += good ? static_cast<std::size_t>(written) : 0;
+        }
+        good = good && fsync(file) == 0;
+        const int why = errno;
+        if (file >= 0) {
+            close(file);
+        }
+        if (!good || rename(draft.c_str(), path_.c_str()) != 0) {
+            log_error("gateway", "cannot write {}: {}; sessions will not survive a restart", path_,
+                      std::strerror(good ? errno : why));  // NOLINT(concurrency-mt-unsafe)
+        }
+    }
+
+private:
+    std::string path_;
+};
+
+class Folders final : public gateway::Workspace {
+public:
+    explicit Folders(std::filesystem::path root) : root_(std::move(root)) {}
+
+    std::string resolve(const std::string& folder) const override {
+        const auto path = (root_ / folder).lexically_normal();
+        std::error_code ignored;
+        return std::filesystem::is_directory(path, ignored) ? path.string() : root_.string();
+    }
+
+private:
+    std::filesystem::path root_;
+};
+
+gateway::Kernelspecs kernelspecs(const GatewayOptions& options) {
+    gateway::Kernelspecs specs;
+    for (auto& spec : io::find_kernelspecs(options.kernelspec_dirs)) {
+        if (spec.name != specs.default_name()) {  // that one is built in
+            specs.add(std::move(spec));
+        }
+    }
+    return specs;
+}
+
+std::filesystem::path workspace_of(const GatewayOptions& options) {
+    return options.workspace.empty() ? std::filesystem::current_path()
+                                     : std::filesystem::absolute(options.workspace);
+}
+
+gateway::HostState state_of(io::PeerState state) {
+    switch (state) {
+        case io::PeerState::kUp:
+            return gateway::HostState::kUp;
+        case io::PeerState::kRefused:
+            return gateway::HostState::kRefused;
+        case io::PeerState::kDown:
+            break;
+    }
+    return gateway::HostState::kDown;
+}
+
+// The process: the gateway, and what plugs its ports into io/.
+class GatewayProcess final : public gateway::AgentLink {
+public:
+    explicit GatewayProcess(const GatewayOptions& options)
+        : options_(options),
+          hosts_file_(options.hosts_file),
+          store_(options.data_dir + "/sessions.json"),
+          folders_(workspace_of(options)) {}
+
+    Status open() {
+        auto token = read_token(options_.token_file);
+        if (!token) {
+            return std::move(token).error();
+        }
+        std::error_code error;
+        std::filesystem::create_directories(options_.data_dir, error);
+        if (error) {
+            return Error{Errc::kIo, Certainty::kDidNotHappen,
+                         "cannot make " + options_.data_dir + ": " + error.message()};
+        }
+        gateway::GatewayConfig config;
+        config.id = options_.id;
+        config.version = kVersion;
+        config.token = *token;
+        config.base_path = options_.base_path;
+        config.kernels.replicas = options_.replicas;
+        gateway_ = std::make_unique<gateway::Gateway>(
+            std::move(config), kernelspecs(options_),
+            gateway::Gateway::Ports{loop_.clock(), [] { return io::random_uuid(); }, *this, store_,
+                                    folders_},
+            store_.load());
+        if (auto connected = open_transport(); !connected) {
+            return connected;
+        }
+        auto server = io::HttpServer::open(loop_, {.listen = options_.listen}, *gateway_);
+        if (!server) {
+            return std::move(server).error();
+        }
+        server_ = std::move(*server);
+        return ok();
+    }
+
+    void run() {
+        loop_.on_termination([this] { drain(); });
+        poll_hosts();
+        tick();
+        log_info("gateway", "{} listens on {} (port {})", options_.id, options_.listen,
+                 server_->port());
+        loop_.run();
+    }
+
+    void send(const HostId& host, const cluster::Rpc& rpc) override {
+        transport_->send(host, io::FrameKind::kRpc, cluster::encode(rpc));
+    }
+
+private:
+    Status open_transport() {
+        auto tls = io::issue(options_.pki_dir, options_.id);
+        if (!tls) {
+            return std::move(tls).error().in("read the certificates");
+        }
+        auto transport = io::PeerTransport::open(
+            loop_, {.self = HostId{options_.id}, .tls = *tls, .listen = {}},
+            [this](const HostId& from, io::FrameKind kind, std::string_view payload) {
+                if (kind == io::FrameKind::kRpc) {
+                    gateway_->receive(from, payload);
+                }
+            },
+            [this](const HostId& peer, io::PeerState state) {
+                gateway_->host_changed(peer, state_of(state));
+            });
+        if (!transport) {
+            return std::move(transport).error();
+        }
+        transport_ = std::move(*transport);
+        return ok();
+    }
+
+    void poll_hosts() {
+        if (const auto hosts = hosts_file_.changed()) {
+            gateway_->set_hosts(*hosts);
+            transport_->set_peers(*hosts);
+        }
+        loop_.after(kHostsPoll, [this] { poll_hosts(); });
+    }
+
+    void tick() {
+        gateway_->tick();
+        loop_.after(kTick, [this] { tick(); });
+    }
+
+    void drain() {
+        server_->drain(kServiceRestart, "the gateway restarts");
+        loop_.after(kDrain, [this] { loop_.stop(); });
+    }
+
+    const GatewayOptions& options_;
+    io::EventLoop loop_;
+    io::HostsFile hosts_file_;
+    FileStore store_;
+    Folders folders_;
+    std::unique_ptr<gateway::Gateway> gateway_;
+    std::unique_ptr<io::PeerTransport> transport_;
+    std::unique_ptr<io::HttpServer> server_;
+};
+
+}  // namespace
+
+int run_gateway(const GatewayOptions& options) {
+    set_log_name("gateway");
+    GatewayProcess process(options);
+    if (const auto opened = process.open(); !opened) {
+        log_error("gateway", "{}", opened.error().what);
+        return 1;
+    }
+    process.run();
+    return 0;
+}
+
+}  // namespace nbos::cli
