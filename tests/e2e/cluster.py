@@ -76,25 +76,34 @@ class Cluster(Rest):
         return None
 
     def host_rows(self):
-        return self.cli("host", "list", "--json")
+        return self.cli("host", "list", "--json")["hosts"]
+
+    def all_hosts_up(self):
+        return all(row["state"] == "up" for row in self.host_rows())
 
     def executor_host(self, kernel_id):
-        """The host of the replica that runs cells now."""
+        """The host whose replica runs the cells: the last executor, or who would be the first."""
         return poll("the kernel has an executor",
-                    lambda: self._executor_host(kernel_id), 30)
-
-    def _executor_host(self, kernel_id):
-        row = self.kernel_row(kernel_id)
-        return row and row.get("executor_host")
+                    lambda: (self.kernel_row(kernel_id) or {}).get("owner_host"), 30)
 
     def wait_replicas(self, kernel_id, count=3, timeout=60, without=()):
-        """Until `count` replicas are ready, none of them on a host of `without`."""
+        """Until `count` replicas vote and are ready, none of them on a host of `without`."""
         def ready():
-            row = self.kernel_row(kernel_id) or {"replicas": []}
-            good = [r for r in row["replicas"] if r["state"] in ("ready", "running")
-                    and r["host"] not in without]
+            row = self.kernel_row(kernel_id) or {"replicas": [], "repair": ""}
+            good = [replica for replica in row["replicas"]
+                    if replica["up"] and replica["member"] == "voter"
+                    and replica["interpreter"] in ("ready", "running")
+                    and replica["host"] not in without]
             return row if len(good) == count == len(row["replicas"]) else None
         return poll(f"{count} replicas of {kernel_id} are ready", ready, timeout, 0.2)
+
+    def migrate(self, kernel_id):
+        """Makes another replica the executor; returns its host."""
+        row = self.wait_replicas(kernel_id)
+        hosts = [replica["host"] for replica in row["replicas"]]
+        target = hosts[(hosts.index(row["owner_host"]) + 1) % len(hosts)]
+        self.cli("kernel", "migrate", kernel_id, "--to", target)
+        return target
 
     # ---- trouble, and kernels ----
 
@@ -105,7 +114,8 @@ class Cluster(Rest):
         self.cli("host", "start", host)
 
     def gateway_pid(self):
-        return int(self.cli("status", "--json")["gateway"]["pid"])
+        processes = self.cli("status", "--json")["processes"]
+        return next(process["pid"] for process in processes if process["name"] == "gateway")
 
     def kill_gateway(self):
         os.kill(self.gateway_pid(), signal.SIGKILL)

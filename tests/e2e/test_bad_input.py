@@ -209,8 +209,7 @@ def test_hosts_that_are_down_do_not_count(cluster):
         finally:
             for host in victims:
                 cluster.start_host(host)
-            poll("all hosts are up",
-                 lambda: all(row["state"] == "up" for row in cluster.host_rows()))
+            poll("all hosts are up", cluster.all_hosts_up)
     cluster.forget(kernel_id)
 
 

@@ -65,7 +65,7 @@ def test_history(conversation):
 def test_history_survives_a_migration(cluster, kernel):
     with cluster.connect(kernel) as conversation:
         conversation.execute("first = 1")
-        cluster.cli("kernel", "migrate", kernel)
+        cluster.migrate(kernel)
         conversation.execute("second = 2")
         reply = conversation.ask("history_request", {"hist_access_type": "tail", "n": 2,
                                                      "raw": True, "output": False})["content"]

@@ -34,7 +34,7 @@ def kill(request, cluster):
     for host in killed:
         if host:
             cluster.start_host(host)
-    poll("all hosts are up", lambda: all(row["state"] == "up" for row in cluster.host_rows()))
+    poll("all hosts are up", cluster.all_hosts_up)
 
 
 def test_between_cells_everything_goes_on(cluster, kernel, kill):
@@ -82,8 +82,7 @@ def test_a_lost_host_is_replaced_on_the_spare_one(cluster, kernel):
             assert conversation.execute("sum(big[:6]), len(big)").text == "(0.0, 10000)"
         finally:
             cluster.start_host(host)
-            poll("the host is back",
-                 lambda: all(row["state"] == "up" for row in cluster.host_rows()))
+            poll("the host is back", cluster.all_hosts_up)
 
 
 def test_every_replica_has_the_state(cluster, kernel):
@@ -95,7 +94,7 @@ def test_every_replica_has_the_state(cluster, kernel):
             cluster.wait_replicas(kernel)
             hosts.add(cluster.executor_host(kernel))
             conversation.execute(f"steps.append(({step}, random.random()))")
-            cluster.cli("kernel", "migrate", kernel)
+            cluster.migrate(kernel)
         run = conversation.execute("import random as r; r.seed(1); "
                                    "steps == [(i, r.random()) for i in range(3)]")
         assert run.text == "True"

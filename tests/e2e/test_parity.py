@@ -27,16 +27,13 @@ def undisturbed(cluster, kernel_id):
 
 def migrated(cluster, kernel_id):
     def between(_):
-        cluster.wait_replicas(kernel_id)
-        before = cluster.executor_host(kernel_id)
-        cluster.cli("kernel", "migrate", kernel_id)
-        assert cluster.executor_host(kernel_id) != before
+        cluster.migrate(kernel_id)
     return between
 
 
 def host_killed(cluster, kernel_id):
     def between(_):
-        # Whole first: a kill may only take one of three.
+        # Whole first: of three replicas one may be lost.
         cluster.wait_replicas(kernel_id)
         host = cluster.executor_host(kernel_id)
         cluster.kill_host(host)
