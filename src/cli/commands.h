@@ -7,6 +7,7 @@ namespace nbos::cli {
 
 void add_agent(Command& root);
 void add_down(Command& root);
+void add_gateway(Command& root);
 void add_host(Command& root);
 void add_kernel(Command& root);
 void add_status(Command& root);

@@ -134,6 +134,15 @@ public:
           folders_(workspace_of(options)) {}
 
     Status open() {
+        const auto& base = options_.base_path;
+        if (!base.empty() && (base.front() != '/' || base.back() == '/')) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "the base path must begin with a slash and not end with one: /base"};
+        }
+        if (options_.replicas != 1 && options_.replicas != 3 && options_.replicas != 5) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "a kernel has 1, 3 or 5 replicas"};
+        }
         auto token = read_token(options_.token_file);
         if (!token) {
             return std::move(token).error();
