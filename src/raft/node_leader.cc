@@ -158,9 +158,11 @@ void Node::Impl::on_append_reply(const Message& m) {
     f.acknowledged(m.index);
     f.match = std::max(f.match, m.index);
     f.next = std::max(f.next, Index{f.match.value + 1});
-    const bool snapshot_not_needed =
-        f.mode == Follower::Mode::kSnapshot && log.term_at(f.match).has_value();
-    if (f.mode == Follower::Mode::kProbe || snapshot_not_needed) {
+    // Also when the log has been cut further meanwhile: then it needs the next snapshot, not this.
+    const bool snapshot_is_over =
+        f.mode == Follower::Mode::kSnapshot &&
+        (f.match >= f.snapshot->index || log.term_at(f.match).has_value());
+    if (f.mode == Follower::Mode::kProbe || snapshot_is_over) {
         f.to_replicate();
     }
     entries_due_ = true;
