@@ -74,6 +74,8 @@ void CellSim::restore(ReplicaId id, Index index, std::string_view state) {
 
 void CellSim::apply(ReplicaId id, const raft::Entry& entry) { drivers_.at(id)->apply(entry); }
 
+Bytes CellSim::snapshot(ReplicaId id) { return drivers_.at(id)->machine().snapshot(); }
+
 bool CellSim::propose(ReplicaId from, Bytes command) {
     return consensus_->propose(from, std::move(command));
 }
@@ -166,7 +168,7 @@ void CellSim::tick() {
 std::optional<std::string> CellSim::run() {
     const Ticks pace = options_.chaos_ticks / (options_.cells + 1);
     std::size_t submitted = 0;
-    while (now_ < options_.chaos_ticks && !checker_.violation()) {
+    while (now_ < options_.chaos_ticks && !violation()) {
         if (submitted < options_.cells && now_ >= submitted * pace) {
             gateway_.submit();
             ++submitted;
@@ -193,13 +195,18 @@ std::optional<std::string> CellSim::finish() {
     heal();
     run_until([this] { return gateway_.waiting().empty() && everyone_agrees(); },
               options_.healing_ticks_max);
-    if (!checker_.violation()) {
+    if (!violation()) {
         checker_.finish(gateway_.submitted(), gateway_.waiting());
     }
-    if (!checker_.violation() && !everyone_agrees()) {
+    if (!violation() && !everyone_agrees()) {
         return "liveness: the members did not come to one state";
     }
-    return checker_.violation();
+    return violation();
+}
+
+std::optional<std::string> CellSim::violation() const {
+    const auto own = checker_.violation();
+    return own ? own : consensus_->violation();
 }
 
 bool CellSim::everyone_agrees() const {
@@ -209,11 +216,10 @@ bool CellSim::everyone_agrees() const {
         return false;
     }
     for (const auto id : consensus_->membership(lead).voters) {
-        const auto driver = drivers_.find(id);
-        if (driver == drivers_.end()) {
-            return false;
+        // After healing only a replica whose disk was lost is still down.
+        if (const auto found = drivers_.find(id); found != drivers_.end()) {
+            applied.insert(found->second->applied());
         }
-        applied.insert(driver->second->applied());
     }
     return applied.size() == 1;
 }

@@ -41,7 +41,7 @@ public:
     void tick();
     template <class Condition>
     bool run_until(Condition holds, Ticks ticks_max = 2000) {
-        for (Ticks i = 0; i < ticks_max && !checker_.violation(); ++i) {
+        for (Ticks i = 0; i < ticks_max && !violation(); ++i) {
             if (holds()) {
                 return true;
             }
@@ -58,6 +58,7 @@ public:
     CellDriver* driver(ReplicaId id);  // nullptr: its process is dead
     ReplicaId leader() const;          // 0: nobody
     ReplicaId executor() const;        // where user code runs; 0: nowhere
+    std::optional<std::string> violation() const;
     Ticks now() const { return now_; }
     std::string describe() const;  // one line a process, for a failure's report
 
@@ -78,6 +79,7 @@ public:
     void node_crashed(ReplicaId id) override;
     void restore(ReplicaId id, Index index, std::string_view state) override;
     void apply(ReplicaId id, const raft::Entry& entry) override;
+    Bytes snapshot(ReplicaId id) override;
 
 private:
     struct Letter {

@@ -1,6 +1,8 @@
 // What the cell simulator needs of a log, so that it runs on a naive one and on Raft alike.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +19,7 @@ public:
     virtual void node_crashed(ReplicaId id) = 0;
     virtual void restore(ReplicaId id, Index index, std::string_view state) = 0;
     virtual void apply(ReplicaId id, const raft::Entry& entry) = 0;
+    virtual Bytes snapshot(ReplicaId id) = 0;  // of all that it has applied
 };
 
 class Consensus {
@@ -40,6 +43,8 @@ public:
     virtual bool paused(ReplicaId id) const = 0;
     virtual bool connected(ReplicaId a, ReplicaId b) const = 0;  // 0 stands for the gateway
     virtual std::vector<ReplicaId> processes() const = 0;  // alive or not; members or not
+
+    virtual std::optional<std::string> violation() const { return std::nullopt; }  // of its own
 
     // For named tests.
     virtual void crash(ReplicaId id) = 0;
