@@ -1,0 +1,213 @@
+#include "cli/run_agent.h"
+
+#include <fmt/core.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "cli/version_number.h"
+#include "io/event_loop.h"
+#include "io/hosts_file.h"
+#include "io/interpreter_host.h"
+#include "io/kernelspecs.h"
+#include "io/peer_transport.h"
+#include "io/pki.h"
+#include "io/wal.h"
+
+namespace nbos::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{50};
+constexpr milliseconds kHostsPoll{500};
+constexpr int kElectionTicks = 20;   // a second, doubled at most: a silent leader
+constexpr int kHeartbeatTicks = 2;
+constexpr std::string_view kGatewayPrefix = "gateway";
+
+bool is_gateway(const HostId& peer) { return peer.value.rfind(kGatewayPrefix, 0) == 0; }
+
+// Socket paths end at 107 bytes, so sockets do not live in the data directory.
+class RuntimeDirectory {
+public:
+    RuntimeDirectory() {
+        const char* base = getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): at start-up
+        std::string path = std::string(base != nullptr ? base : "/tmp") + "/nbos-XXXXXX";
+        if (path.size() > 60) {
+            path = "/tmp/nbos-XXXXXX";
+        }
+        path_ = mkdtemp(path.data()) != nullptr ? path : std::string();
+    }
+    ~RuntimeDirectory() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    RuntimeDirectory(const RuntimeDirectory&) = delete;
+    RuntimeDirectory& operator=(const RuntimeDirectory&) = delete;
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+};
+
+cluster::AgentInfo describe(const std::string& host) {
+    const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
+    return {.host = HostId{host},
+            .version = kVersion,
+            .cpus = std::thread::hardware_concurrency(),
+            .memory_bytes = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE))};
+}
+
+std::map<std::string, std::vector<std::string>> zygote_commands(const AgentOptions& options) {
+    std::map<std::string, std::vector<std::string>> commands;
+    for (const auto& spec : io::find_kernelspecs(options.kernelspec_dirs)) {
+        if (!spec.argv.empty()) {
+            commands[spec.name] = {spec.argv.front(), "-m", "nbos_kernel.zygote"};
+        }
+    }
+    commands["python3"] = {options.python, "-m", "nbos_kernel.zygote"};
+    return commands;
+}
+
+// The process: the agent, and what plugs its ports into io/.
+class AgentProcess final : public raft::PeerLink, public agent::GatewayLink {
+public:
+    explicit AgentProcess(const AgentOptions& options)
+        : options_(options),
+          hosts_file_(options.hosts_file),
+          interpreters_(loop_, {.directory = runtime_.path(),
+                                .workspace = options.workspace,
+                                .zygotes = zygote_commands(options),
+                                .default_spec = "python3",
+                                .warm = options.warm}) {}
+
+    Status open() {
+        std::filesystem::create_directories(options_.data_dir);
+        auto opened = io::Wal::open(loop_, {.directory = options_.data_dir + "/log"});
+        if (!opened) {
+            return std::move(opened).error().in("open the log");
+        }
+        wal_ = std::move(opened->wal);
+        agent_ = std::make_unique<agent::Agent>(
+            agent::AgentOptions{.host = HostId{options_.host},
+                                .info = describe(options_.host),
+                                .raft = {.election_ticks = kElectionTicks,
+                                         .heartbeat_ticks = kHeartbeatTicks},
+                                .seed = io::random_u64()},
+            *wal_, *this, interpreters_, *this);
+        interpreters_.listen(*agent_);
+        auto tls = io::issue(options_.pki_dir, options_.host);
+        if (!tls) {
+            return std::move(tls).error().in("read the certificates");
+        }
+        auto transport = io::PeerTransport::open(
+            loop_, {.self = HostId{options_.host}, .tls = *tls, .listen = options_.listen},
+            [this](const HostId& from, io::FrameKind kind, std::string_view payload) {
+                receive(from, kind, payload);
+            },
+            [this](const HostId& peer, io::PeerState state) { peer_changed(peer, state); });
+        if (!transport) {
+            return std::move(transport).error();
+        }
+        transport_ = std::move(*transport);
+        agent_->restore(std::move(opened->groups));
+        return ok();
+    }
+
+    void run() {
+        loop_.on_termination([this] {
+            agent_->stop();
+            loop_.stop();
+        });
+        poll_hosts();
+        tick();
+        log_info("agent", "{} listens on {}", options_.host, options_.listen);
+        loop_.run();
+    }
+
+    void send(const HostId& to, Bytes frame) override {
+        transport_->send(to, io::FrameKind::kRaft, std::move(frame));
+    }
+
+    void send(const cluster::Rpc& rpc) override {
+        if (gateways_.empty()) {
+            return;
+        }
+        const auto bytes = cluster::encode(rpc);
+        for (const auto& gateway : gateways_) {
+            transport_->send(gateway, io::FrameKind::kRpc, bytes);
+        }
+    }
+
+private:
+    void receive(const HostId& from, io::FrameKind kind, std::string_view payload) {
+        if (kind == io::FrameKind::kRaft && !is_gateway(from)) {
+            agent_->receive_raft(from, payload);
+        } else if (kind == io::FrameKind::kRpc && is_gateway(from)) {
+            gateways_.insert(from);
+            agent_->receive_rpc(payload);
+        } else {
+            log_warning("agent", "{} sent what it may not send; dropped", from.value);
+        }
+    }
+
+    void peer_changed(const HostId& peer, io::PeerState state) {
+        if (is_gateway(peer)) {
+            if (state != io::PeerState::kUp) {
+                gateways_.erase(peer);
+            }
+            return;
+        }
+        switch (state) {
+            case io::PeerState::kUp: agent_->peer_up(peer); break;
+            case io::PeerState::kDown: agent_->peer_down(peer); break;
+            case io::PeerState::kRefused: agent_->peer_is_dead(peer); break;
+        }
+    }
+
+    void poll_hosts() {
+        if (auto hosts = hosts_file_.changed()) {
+            hosts->erase(HostId{options_.host});
+            transport_->set_peers(*hosts);
+        }
+        loop_.after(kHostsPoll, [this] { poll_hosts(); });
+    }
+
+    void tick() {
+        agent_->tick(loop_.clock().now());
+        loop_.after(kTick, [this] { tick(); });
+    }
+
+    const AgentOptions& options_;
+    RuntimeDirectory runtime_;
+    io::EventLoop loop_;
+    io::HostsFile hosts_file_;
+    io::InterpreterHost interpreters_;
+    std::unique_ptr<io::Wal> wal_;
+    std::unique_ptr<agent::Agent> agent_;
+    std::unique_ptr<io::PeerTransport> transport_;
+    std::set<HostId> gateways_;
+};
+
+}  // namespace
+
+int run_agent(const AgentOptions& options) {
+    set_log_name("agent " + options.host);
+    AgentProcess process(options);
+    if (const auto opened = process.open(); !opened) {
+        log_error("agent", "{}", opened.error().what);
+        return 1;
+    }
+    process.run();
+    return 0;
+}
+
+}  // namespace nbos::cli
