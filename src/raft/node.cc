@@ -130,7 +130,7 @@ void Node::Impl::tick_others() {
             leader = ReplicaId{};
             lose_reads();
         }
-        if (is_voter()) {
+        if (may_campaign()) {
             start_pre_vote();
         } else {
             reset_election_timer();

@@ -66,8 +66,15 @@ bool Node::Impl::is_up_to_date(const Message& m) const {
            (m.log_term == log.last_term() && m.index >= log.last());
 }
 
+// Only as a voter; but one that its own log removes by an entry it does not know to be committed is
+// still needed: it may be the only one with a log new enough to win, and it then leads until that
+// entry is committed (4.2.2).
+bool Node::Impl::may_campaign() const {
+    return log.membership().is_voter(self) || log.membership_at(commit).is_voter(self);
+}
+
 void Node::Impl::campaign() {
-    if (role != Role::kLeader && is_voter()) {
+    if (role != Role::kLeader && may_campaign()) {
         start_pre_vote();
     }
 }
@@ -235,7 +242,7 @@ void Node::Impl::peer_is_dead(ReplicaId peer) {
     if (leader == peer) {
         become_follower(term, ReplicaId{});
     }
-    if (is_voter() && role == Role::kFollower) {
+    if (may_campaign() && role == Role::kFollower) {
         start_pre_vote();
     }
 }
@@ -283,7 +290,7 @@ void Node::Impl::stop_transfer() {
 }
 
 void Node::Impl::on_timeout_now(const Message& m) {
-    if (role != Role::kLeader && is_voter() && (leader == m.from || leader.value == 0)) {
+    if (role != Role::kLeader && may_campaign() && (leader == m.from || leader.value == 0)) {
         start_election(true);
     }
 }

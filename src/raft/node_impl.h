@@ -117,7 +117,7 @@ private:
     void continue_transfer();
     void stop_transfer();
     void lose_reads();
-    bool is_voter() const { return log.membership().is_voter(self); }
+    bool may_campaign() const;
 
     // node_leader.cc
     void append_own(EntryKind kind, ProposalId proposal, Bytes data);

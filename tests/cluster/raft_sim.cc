@@ -13,6 +13,26 @@ namespace nbos::testing {
 using raft::Message;
 using raft::Node;
 
+namespace {
+
+std::string ids(const std::set<ReplicaId>& set) {
+    std::string out;
+    for (const auto id : set) {
+        out += fmt::format(" {}", id.value);
+    }
+    return out;
+}
+
+std::string describe(const Node& n) {
+    const auto& m = n.membership();
+    return fmt::format("; {} role {} term {} log {}/{} voters{} |{} learners{}", n.self().value,
+                       static_cast<int>(n.role()), n.term().value,
+                       n.term_at(n.last_index()).value_or(Term{}).value, n.last_index().value,
+                       ids(m.voters), ids(m.outgoing), ids(m.learners));
+}
+
+}  // namespace
+
 std::string Violation::str() const {
     return fmt::format("seed {} step {} at {} ms: {}: {} (replay: NBOS_SEEDS={}:1 NBOS_TRACE=1)",
                        seed, step, time_ms, invariant, detail, seed);
@@ -553,7 +573,11 @@ void RaftSim::compact_at(Replica& r, Index index, Bytes state) {
 void RaftSim::check_liveness() {
     const auto id = leader();
     if (id.value == 0) {
-        throw Violated{"liveness", "no leader after healing"};
+        std::string who;
+        for (const auto& [replica, r] : replicas_) {
+            who += r.node ? describe(*r.node) : fmt::format("; {} is gone", replica.value);
+        }
+        throw Violated{"liveness", "no leader after healing" + who};
     }
     const auto& leading = *at(id).node;
     if (!leading.membership_settled()) {
@@ -570,9 +594,16 @@ void RaftSim::check_replica_is_live(const Replica& r, const Node& leading) {
     const auto name = r.id.value;
     if (!r.node || r.node->applied() != leading.applied() ||
         r.node->membership() != leading.membership()) {
-        throw Violated{"liveness", fmt::format("{} has not caught up with the leader: {} of {}",
-                                               name, r.node ? r.node->applied().value : 0,
-                                               leading.applied().value)};
+        const auto progress = leading.progress();
+        const auto it = progress.find(r.id);
+        const bool is_snapshotting = it != progress.end() && it->second.snapshotting;
+        throw Violated{
+            "liveness",
+            fmt::format("{} has not caught up with leader {}: {} of {}, match {}{}", name,
+                        leading.self().value, r.node ? r.node->applied().value : 0,
+                        leading.applied().value,
+                        it == progress.end() ? 0 : it->second.match.value,
+                        is_snapshotting ? ", a snapshot is under way" : "")};
     }
     for (const auto& proposal : r.accepted) {
         if (!invariants_.was_applied(proposal)) {

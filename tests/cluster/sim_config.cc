@@ -11,8 +11,8 @@ void draw_options(Rng& rng, raft::Options& options) {
     options.election_ticks = between(rng, 5, 12);
     options.heartbeat_ticks = between(rng, 1, options.election_ticks / 4 + 1);
     if (rng.chance(0.6)) {
-        options.append_bytes_max = 1U << between(rng, 6, 12);
-        options.inflight_bytes_max = options.append_bytes_max << between(rng, 0, 4);
+        options.append_bytes_max = 1U << between(rng, 7, 12);
+        options.inflight_bytes_max = options.append_bytes_max << between(rng, 2, 5);
         options.uncommitted_bytes_max = 1U << between(rng, 9, 16);
     }
     options.snapshot_chunk_bytes = 1U << between(rng, 5, 10);
