@@ -178,7 +178,7 @@ install_python() { # install_python STEP SECTION...
 install_own_package() {
     step extension "Building nbos_kernel" quiet_progress \
         "$NBOS_HOME/.venv/bin/pip" install --no-input --disable-pip-version-check \
-        --no-build-isolation --no-deps -e "$NBOS_HOME/python/nbos_kernel" ||
+        --no-build-isolation --no-deps -e "$NBOS_HOME/python" ||
         fail "nbos_kernel did not build"
 }
 

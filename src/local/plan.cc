@@ -189,7 +189,8 @@ Program lab_program(const UpOptions& options, const Plan& plan) {
 
 bool tmp_can_be_private(const UpOptions& options) {
     const auto& [nbos, python, lab] = options.installation;
-    const std::array shared{options.layout.data, options.workspace, nbos, python};
+    // The folder of an interpreter, not the interpreter: that may be a link to one elsewhere.
+    const std::array shared{options.layout.data, options.workspace, nbos, python.parent_path()};
     return geteuid() == 0 && std::ranges::none_of(shared, [](const std::filesystem::path& path) {
                std::error_code failed;
                const auto real = std::filesystem::weakly_canonical(path, failed).string();
