@@ -61,8 +61,8 @@ EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
-    impl_->context.restart();  // run() may be called again after stop()
     impl_->context.run();
+    impl_->context.restart();  // run() may be called again; a stop() before it is not lost
 }
 
 void EventLoop::stop() { impl_->context.stop(); }
