@@ -1,6 +1,5 @@
 #include "agent/agent.h"
 
-#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -60,10 +59,7 @@ void Agent::receive_rpc(std::string_view bytes) {
     }
     std::visit(
         [this](const auto& message) {
-            using T = std::decay_t<decltype(message)>;
-            if constexpr (std::is_same_v<T, cluster::Hello> ||
-                          std::is_same_v<T, cluster::StartReplica> ||
-                          std::is_same_v<T, cluster::StopReplica>) {
+            if constexpr (requires { handle(message); }) {
                 handle(message);
             } else if constexpr (requires(KernelReplica& r) { r.handle(message); }) {
                 route(message);
@@ -78,6 +74,10 @@ void Agent::handle(const cluster::Hello&) {
     for (const auto& [kernel, replica] : replicas_) {
         replica->report_status();
     }
+}
+
+void Agent::handle(const cluster::HostDirectory& message) {
+    gateways_.hosts_known(message.addresses);
 }
 
 void Agent::handle(const cluster::StartReplica& request) {

@@ -68,6 +68,7 @@ private:
     void read_lost(GroupId group, std::uint64_t context) override;
 
     void handle(const cluster::Hello& message);
+    void handle(const cluster::HostDirectory& message);
     void handle(const cluster::StartReplica& request);
     void handle(const cluster::StopReplica& request);
     template <class Request>

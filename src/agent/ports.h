@@ -63,6 +63,8 @@ class GatewayLink {
 public:
     virtual ~GatewayLink() = default;
     virtual void send(const cluster::Rpc& rpc) = 0;
+    // A gateway says where the other hosts are.
+    virtual void hosts_known(const std::map<HostId, std::string>& addresses) = 0;
 };
 
 }  // namespace nbos::agent

@@ -21,7 +21,8 @@ void add_agent(Command& root) {
         .required("--listen", options.listen, "IP:PORT for the other hosts and the gateway")
         .required("--data", options.data_dir, "where its log is kept")
         .required("--pki", options.pki_dir, "the authority, and this host's certificate and key")
-        .required("--hosts", options.hosts_file, "the list of all hosts, a JSON file")
+        .option("--hosts", options.hosts_file,
+                "the list of all hosts, a JSON file; if not given, gateways say")
         .required("--python", options.python, "runs the interpreters")
         .list("--kernelspecs", options.kernelspec_dirs, "further kernelspecs: DIR/NAME/kernel.json")
         .option("--workspace", options.workspace, "where kernels start")

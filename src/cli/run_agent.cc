@@ -127,7 +127,9 @@ public:
             agent_->stop();
             loop_.stop();
         });
-        poll_hosts();
+        if (!options_.hosts_file.empty()) {
+            poll_hosts();
+        }
         tick();
         log_info("agent", "{} listens on {}", options_.host, options_.listen);
         loop_.run();
@@ -147,7 +149,18 @@ public:
         }
     }
 
+    void hosts_known(const std::map<HostId, std::string>& addresses) override {
+        if (options_.hosts_file.empty()) {  // the file is nearer to the truth where there is one
+            set_peers(addresses);
+        }
+    }
+
 private:
+    void set_peers(std::map<HostId, std::string> addresses) {
+        addresses.erase(HostId{options_.host});
+        transport_->set_peers(addresses);
+    }
+
     void receive(const HostId& from, io::FrameKind kind, std::string_view payload) {
         if (kind == io::FrameKind::kRaft && !is_gateway(from)) {
             agent_->receive_raft(from, payload);
@@ -175,8 +188,7 @@ private:
 
     void poll_hosts() {
         if (auto hosts = hosts_file_.changed()) {
-            hosts->erase(HostId{options_.host});
-            transport_->set_peers(*hosts);
+            set_peers(std::move(*hosts));
         }
         loop_.after(kHostsPoll, [this] { poll_hosts(); });
     }

@@ -11,7 +11,7 @@ struct AgentOptions {
     std::string listen;      // "ip:port"
     std::string data_dir;    // the log and what else must survive
     std::string pki_dir;     // authority, and this host's certificate and key (io/pki.h)
-    std::string hosts_file;  // who else there is (io/hosts_file.h)
+    std::string hosts_file;  // who else there is (io/hosts_file.h); empty: gateways say so
     std::string python;      // the interpreter of the builtin kernelspec
     std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
     std::string workspace;   // where kernels start

@@ -83,6 +83,7 @@ public:
         cluster_.network_.push_back({host_, number_of(to), std::move(frame)});
     }
     void send(const cluster::Rpc& rpc) override { cluster_.hear(host_, rpc); }
+    void hosts_known(const std::map<HostId, std::string>&) override {}
 
 private:
     AgentCluster& cluster_;
