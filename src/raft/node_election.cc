@@ -227,6 +227,7 @@ void Node::Impl::peer_is_dead(ReplicaId peer) {
         if (const auto it = followers_.find(peer); it != followers_.end()) {
             it->second.recently_active = false;
             it->second.to_probe(Index{it->second.match.value + 1});
+            entries_due_ = true;  // the probe asks until its next process answers
         }
         if (peer == transfer_target_) {
             stop_transfer();
