@@ -109,7 +109,10 @@ Result<json::value> RunningCluster::post(const std::string& path, const json::va
 Result<json::value> RunningCluster::supervisor(const json::value& request) const {
     auto line = local::control_call(layout_.socket(), json::serialize(request), kSupervisorLimit);
     if (!line) {
-        return std::move(line).error();
+        auto error = std::move(line).error();
+        error.what +=
+            ". If it was killed, `nbos up` starts everything again and keeps the kernels.";
+        return error;
     }
     boost::system::error_code malformed;
     auto value = json::parse(*line, malformed);

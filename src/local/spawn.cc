@@ -137,6 +137,7 @@ void end_what_is_left() {
     sigprocmask(SIG_SETMASK, &signals, nullptr);
     const pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // somebody may kill the init by hand
         become(agent);
     }
     if (child < 0) {

@@ -177,7 +177,7 @@ Status Supervisor::plan_children() {
                                     .address = address});
     }
     children_.emplace(kGateway, Child{.program = gateway_program(options_, plan_),
-                                      .shell = HostShell{},
+                                      .shell = std::nullopt,  // it starts nothing
                                       .address = fmt::format("127.0.0.1:{}", plan_.gateway_port)});
     if (options_.lab) {
         if (auto written = write_lab_settings(layout); !written) {
