@@ -5,8 +5,8 @@ frame := u32 length (of what follows), u8 type, u32 header length, header (JSON)
 Integers are little-endian. See docs/reference/interpreter-protocol.md.
 """
 
-import json
 import struct
+from json import dumps, loads  # by name: user code may replace them in their module
 
 HELLO, ADOPT, ADOPTED, LOAD, APPLY, APPLIED, RUN, DELTA, SHUTDOWN = range(1, 10)
 
@@ -20,7 +20,7 @@ class FrameError(Exception):
 
 def encode(kind, header, body=b""):
     """One frame as a list of byte strings, so that a large body is not copied."""
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = dumps(header, separators=(",", ":")).encode()
     length = 5 + len(text) + len(body)
     if length > FRAME_BYTES_MAX:
         raise FrameError(f"a frame of {length} bytes is over the limit of {FRAME_BYTES_MAX} bytes")
@@ -47,7 +47,7 @@ def receive(sock):
     kind, header_length = struct.unpack_from("<BI", rest)
     if header_length > length - 5:
         raise FrameError(f"a header of {header_length} bytes does not fit its frame of {length}")
-    header = json.loads(bytes(rest[5 : 5 + header_length]) or b"{}")
+    header = loads(bytes(rest[5 : 5 + header_length]) or b"{}")
     return kind, header, bytes(memoryview(rest)[5 + header_length :])
 
 

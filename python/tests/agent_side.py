@@ -65,7 +65,7 @@ class Interpreter:
         _, answer, _ = self.ask(frames.ADOPT, {**header, **fields}, answer=frames.ADOPTED)
         assert answer["ok"], answer["error"]
         # IOPub is lossy until the subscription has arrived: ask for something until it answers.
-        while not self.iopub.poll(100):
+        while not self.iopub.poll(20):
             self.request("kernel_info_request", {}, sock=self.control)
         self.drain_iopub()
         return self

@@ -35,6 +35,9 @@ def is_library_module(module):
     return file.startswith(LIBRARY_FOLDERS)
 
 
+_NATIVE_TYPES = (type(None), type(Ellipsis), type(NotImplemented))  # pickle knows these
+
+
 class Context:
     """Owned by the engine; lives as long as it. Special objects are registered under a name."""
 
@@ -87,11 +90,26 @@ class Context:
         """A reference by name; "" when the pickler finds it by itself; None when it has no name."""
         if t is types.BuiltinFunctionType:
             return self._name_of_builtin(obj)
-        if t is types.FunctionType or isinstance(obj, type):
+        if t is types.FunctionType:
             return "" if self._is_importable(obj) else None
+        if isinstance(obj, type):
+            return "" if self._is_importable(obj) else self._name_of_hidden_type(obj)
         if isinstance(obj, types.ModuleType):
             return "" if self.module_name(obj) is not None else None
         return self._name_of_constant(obj, t)
+
+    def _name_of_hidden_type(self, cls):
+        """Types of the interpreter itself that say they are builtins but are found elsewhere."""
+        if cls in _NATIVE_TYPES:
+            return ""
+        if cls.__flags__ & (1 << 9) and cls.__module__ != "builtins":
+            return None  # made by a class statement: travels by value
+        for module_name in ("types", "_collections_abc", "functools", "weakref"):
+            module = sys.modules.get(module_name)
+            for name, value in vars(module).items() if module else ():
+                if value is cls:
+                    return f"=a:{module_name}:{name}"
+        return None
 
     def _name_of_builtin(self, obj):
         owner = obj.__self__

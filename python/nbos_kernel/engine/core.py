@@ -63,9 +63,9 @@ class Engine:
 
     def before_cell(self):
         """Just before user code runs: lets go of every object."""
+        self.roots.before_cell()
         if self._stale:
             self._rebase()
-        self.roots.before_cell()
         self.known = {}
         for node in self.nodes.values():
             self.known[node_address(node)] = node
@@ -84,8 +84,8 @@ class Engine:
                 delta.put("o:" + node.id, fmt.encode_value(node.parts))
                 unsupported += node.unsupported
             node.mark_sent()
-        for node_id in self.nodes:
-            if node_id not in reached:
+        for node_id, node in self.nodes.items():
+            if node_id not in reached and node.in_table:
                 delta.delete("o:" + node_id)
         unsupported += self.bindings.emit(delta)
         unsupported += self.roots.emit(delta)
@@ -145,9 +145,13 @@ class Engine:
             resend = node.id in new or not new.isdisjoint(node.refs)
             node.sent_generation = node.generation
             node.mark_sent()
+            node.in_table = node.id not in new
             if resend:
                 node.sent_digest = None
             self.nodes[node.id] = node
+        for node in self.nodes.values():
+            if not node.reached:
+                node.type = None  # gone here: the next delta deletes it, and its address means nothing
         self.bindings.rebase(new)
         self.roots.rebase(new)
         walk.release()

@@ -23,6 +23,7 @@ class Kind:
     name = None
     plain_test = None
     order = 1  # fills run in this order; keys that need state to hash come last
+    code = False  # other objects cannot be made before it is filled (their class has to work)
 
     def split(self, obj, walk):
         raise NotImplementedError
@@ -88,13 +89,15 @@ class SetKind(Kind):
 
 
 class BytearrayKind(Kind):
+    """Its size belongs to its making: arrays and views that look into it need it at once."""
+
     name = "bytearray"
 
     def split(self, obj, walk):
-        return None, bytes(obj)
+        return len(obj), bytes(obj)
 
     def make(self, create):
-        return bytearray()
+        return bytearray(create)
 
     def fill(self, obj, state, fresh):
         obj[:] = state
@@ -124,6 +127,7 @@ class FrozensetKind(Kind):
 
 class CellKind(Kind):
     name = "cell"
+    code = True
 
     def split(self, obj, walk):
         try:

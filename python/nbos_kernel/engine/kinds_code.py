@@ -3,7 +3,7 @@
 import _abc
 import sys
 import types
-from enum import Enum, EnumMeta
+from enum import EnumMeta
 
 from . import kinds, rebuild
 from .unavailable import Unavailable
@@ -13,6 +13,7 @@ class FunctionKind(kinds.Kind):
     """Its globals are the live namespace (or module dict), so that it sees later changes."""
 
     name = "function"
+    code = True
 
     def split(self, obj, walk):
         state = (
@@ -60,19 +61,18 @@ def _EMPTY():
 
 
 class ModuleGlobals:
-    """Stands for the __dict__ of an importable module in a pickle."""
+    """Stands for the __dict__ of a module in a pickle."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, module):
+        self.module = module
 
     def __reduce__(self):
-        return module_globals, (self.name,)
+        return module_globals, (self.module,)
 
 
-def module_globals(name):
-    module = rebuild.module_by_name(name)
+def module_globals(module):
     if isinstance(module, Unavailable):
-        return {"__builtins__": __builtins__, "__name__": name}
+        return {"__builtins__": __builtins__}
     return vars(module)
 
 
@@ -81,8 +81,11 @@ def _globals_of(function, walk):
     if namespace is walk.context.namespace:
         return namespace  # a special object
     module = sys.modules.get(namespace.get("__name__"))
-    if module is not None and vars(module) is namespace and walk.context.module_name(module):
-        return ModuleGlobals(module.__name__)
+    if module is not None and vars(module) is namespace:
+        return ModuleGlobals(module)
+    for value in walk.context.namespace.values():  # made by hand, and not in sys.modules
+        if isinstance(value, types.ModuleType) and vars(value) is namespace:
+            return ModuleGlobals(value)
     walk.node_of(namespace)
     return namespace
 
@@ -91,6 +94,7 @@ class ModuleKind(kinds.Kind):
     """A module made by hand: by value, and in sys.modules when it was."""
 
     name = "module"
+    code = True
 
     def split(self, obj, walk):
         registered = sys.modules.get(obj.__name__) is obj
@@ -140,8 +144,11 @@ class ClassKind(kinds.Kind):
     """
 
     name = "class"
+    code = True
 
     def split(self, obj, walk):
+        if not obj.__flags__ & (1 << 9):
+            raise TypeError("a type of the interpreter that no module offers")
         own = type.__dict__["__dict__"].__get__(obj)
         slots = own.get("__slots__")
         if slots is not None:
@@ -229,5 +236,3 @@ kinds.register(
     _class_kind,
     finder=lambda t, obj: _class_kind if issubclass(t, type) else None,
 )
-
-assert issubclass(Enum, object)  # Enum members travel by name: reduce.py

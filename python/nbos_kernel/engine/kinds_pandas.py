@@ -27,6 +27,10 @@ def _block(obj, walk):
     )
 
 
+def _single_manager(obj, walk):
+    return rebuild.pandas_single_manager, (type(obj), obj.blocks[0], obj.axes[0])
+
+
 _references = BlockReferencesKind()
 kinds.register(
     _references,
@@ -39,6 +43,8 @@ def prepare(modules):
     blocks = modules.get("pandas.core.internals.blocks")
     if blocks is None or not hasattr(blocks, "NumpyBlock"):
         return
+    managers = modules.get("pandas.core.internals.managers")
+    reduce.register(managers.SingleBlockManager, _single_manager)
     for name in ("NumpyBlock", "ExtensionBlock", "DatetimeLikeBlock"):
         cls = getattr(blocks, name, None)
         if cls is not None:

@@ -22,23 +22,54 @@ class Loader:
         self._parts = {}
         self._fresh = {}  # id -> was it made here
         self._under_way = set()
+        self._filled = set()
+        self._failure = None
 
     def run(self):
-        for node_id in self._puts:
-            self.object(node_id)
-        waiting = sorted(self._puts, key=lambda i: self._nodes[i].kind_object.order)
-        failure = None
+        code = [i for i in self._puts if self._kind_of(i).code]
+        self._run(code, [])
+        self._until_done(code, self.object)
+        rest = [i for i in self._puts if not self._kind_of(i).code]
+        self._run(rest, [i for i in code if i not in self._filled])
+        self._until_done(rest, self.object)
+        self._until_done([i for i in self._puts if i not in self._filled], self._fill)
+
+    def _run(self, unmade, unfilled):
+        """Makes and fills what it can; making one object may need another that is filled."""
+        while unmade or unfilled:
+            left = self._until_stuck(unmade, self.object)
+            made = [i for i in unmade if i not in left]
+            ready = sorted(unfilled + made, key=lambda i: self._kind_of(i).order)
+            still = self._until_stuck(ready, self._fill)
+            if len(left) == len(unmade) and len(still) == len(ready):
+                return
+            unmade, unfilled = left, still
+
+    def _kind_of(self, node_id):
+        if node_id not in self._parts:
+            self._parts[node_id] = decode_value(self._puts[node_id])
+        return kinds.by_name(bytes(self._parts[node_id][0]).decode().rpartition(" ")[0])
+
+    def _until_stuck(self, waiting, step):
+        """Does each once, again and again while that helps; returns what is left."""
         while waiting:
             postponed = []
             for node_id in waiting:
                 try:
-                    self._fill(node_id)
+                    step(node_id)
                 except Exception as error:
-                    failure = error
+                    self._failure = error
                     postponed.append(node_id)
             if len(postponed) == len(waiting):
-                raise FormatError(f"cannot set the state of object {postponed[0]}: {failure!r}") from failure
+                break
             waiting = postponed
+        return waiting
+
+    def _until_done(self, waiting, step):
+        left = self._until_stuck(waiting, step)
+        if left:
+            name = self._kind_of(left[0]).name
+            raise FormatError(f"object {left[0]} ({name}): {self._failure!r}") from self._failure
 
     def object(self, node_id):
         if node_id in self._fresh or node_id not in self._puts:
@@ -48,29 +79,35 @@ class Loader:
             return node.obj
         if node_id in self._under_way:
             raise FormatError(f"object {node_id} needs itself to be made")
-        parts = self._parts[node_id] = decode_value(self._puts[node_id])
+        kind = self._kind_of(node_id)
+        parts = self._parts[node_id]
         name, _, generation = bytes(parts[0]).decode().rpartition(" ")
-        kind, generation = kinds.by_name(name), int(generation)
+        generation = int(generation)
         node = self._nodes.get(node_id)
         if node is not None and node.kind == name and node.generation == generation:
             self._fresh[node_id] = False
             return node.obj
         self._under_way.add(node_id)
-        obj = kind.make(self.load(parts[1]))
-        self._under_way.discard(node_id)
+        try:
+            obj = kind.make(self.load(parts[1]))
+        finally:
+            self._under_way.discard(node_id)
         node = Node(node_id, type(obj))
         node.obj, node.kind, node.generation = obj, name, generation
+        node.in_table = True
         self._nodes[node_id] = node
         self._fresh[node_id] = True
         return obj
 
     def _fill(self, node_id):
         parts = self._parts[node_id]
-        if not parts[2]:
+        if not parts[2] or node_id in self._filled:
+            self._filled.add(node_id)
             return
         node = self._nodes[node_id]
         state = self.load(parts[2], parts[3:])
         node.kind_object.fill(node.obj, state, self._fresh[node_id])
+        self._filled.add(node_id)
 
     def load(self, data, buffers=()):
         if not data:

@@ -24,6 +24,7 @@ class Node:
         "sent_generation",  # these three: what the table has
         "sent_create",
         "sent_digest",
+        "in_table",
         "unsupported",
     )
 
@@ -41,6 +42,7 @@ class Node:
         self.create_refs = frozenset()
         self.refs = frozenset()
         self.parts = None
+        self.in_table = False
         self.unsupported = ()
 
     def mark_sent(self):
@@ -48,6 +50,7 @@ class Node:
         self.sent_create = self.create_digest
         self.sent_digest = self.digest
         self.bumped = False
+        self.in_table = True
         self.parts = None
 
     @property

@@ -1,13 +1,11 @@
 """Functions that pickles of the engine call when they are loaded. Their names are part of the format."""
 
 import importlib
+import pickle
 import types
 import weakref
 
 from .unavailable import Unavailable
-
-_DROP = object()
-
 
 def set_state(obj, state):
     """`state` is (attributes or None, slots or None): exactly these, nothing else stays."""
@@ -63,8 +61,19 @@ def module_by_name(name):
         return Unavailable(name, "module", f"cannot be imported here: {error}")
 
 
+CODE_FIELDS = (
+    *("argcount", "posonlyargcount", "kwonlyargcount", "nlocals", "stacksize", "flags", "code"),
+    *("consts", "names", "varnames", "filename", "name", "qualname", "firstlineno"),
+    *("linetable", "exceptiontable", "freevars", "cellvars"),
+)
+
+
 def code(*fields):
     return types.CodeType(*fields)
+
+
+def code_of(data):
+    return pickle.loads(data)
 
 
 def method(function, owner):
@@ -109,3 +118,7 @@ def pandas_block(cls, values, placement, ndim, refs):
 
     block = cls(values, placement=BlockPlacement(placement), ndim=ndim, refs=refs)
     return block
+
+
+def pandas_single_manager(cls, block, axis):
+    return cls(block, axis)

@@ -1,7 +1,7 @@
 """How an inlined object is taken apart: the answer for pickle's reducer_override.
 
-Only for objects that are neither nodes nor basic containers. `Native` means that pickle's own way is
-right and cannot fail.
+Only for objects that are neither nodes nor basic containers. NotImplemented means that pickle's own
+way is right and cannot fail.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import copyreg
 import io
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -22,21 +23,14 @@ from . import rebuild
 from .unavailable import Unavailable, facts_of
 
 
-class Native(Exception):
-    """pickle does it by itself."""
-
-
-_NATIVE = Native()
-
-
 def inline(obj, walk):
-    """A reduce tuple. Raises Native, or any exception whose text is the reason it cannot be carried."""
+    """A reduce tuple or NotImplemented. Raises an exception whose text says why it cannot be carried."""
     t = type(obj)
     special = _BY_TYPE.get(t)
     if special is not None:
         return special(obj, walk)
     if isinstance(obj, type):
-        raise _NATIVE  # importable: others are nodes
+        return NotImplemented  # importable: others are nodes
     if isinstance(obj, types.ModuleType):
         return rebuild.module_by_name, (walk.context.module_name(obj),)
     refuse(obj)
@@ -45,7 +39,7 @@ def inline(obj, walk):
     plain, hooked = layout(t)
     if plain:
         if not hooked:
-            raise _NATIVE
+            return NotImplemented
         elif not walk.context.is_library_type(t) and not _needs_hooks(obj):
             return rebuild.plain_new, (t,), state_of(obj), None, None, rebuild.set_state
     return generic(obj, t)
@@ -171,27 +165,26 @@ def _enum_member(obj):
 
 
 def _code(obj, walk):
-    fields = (
-        obj.co_argcount,
-        obj.co_posonlyargcount,
-        obj.co_kwonlyargcount,
-        obj.co_nlocals,
-        obj.co_stacksize,
-        obj.co_flags,
-        obj.co_code,
-        obj.co_consts,
-        obj.co_names,
-        obj.co_varnames,
-        obj.co_filename,
-        obj.co_name,
-        obj.co_qualname,
-        obj.co_firstlineno,
-        obj.co_linetable,
-        obj.co_exceptiontable,
-        obj.co_freevars,
-        obj.co_cellvars,
-    )
-    return rebuild.code, fields
+    """As bytes: constants and names of code have no identity that anybody relies on."""
+    found = _code_bytes.get(id(obj))
+    if found is None or found[0] is not obj:
+        if len(_code_bytes) > CODE_CACHE_MAX:
+            _code_bytes.clear()
+        buffer = io.BytesIO()
+        _CodePickler(buffer, 5).dump(obj)
+        found = _code_bytes[id(obj)] = (obj, buffer.getvalue())
+    return rebuild.code_of, (found[1],)
+
+
+CODE_CACHE_MAX = 10_000
+_code_bytes = {}  # id -> (code, bytes); code cannot change, and holds nothing of the user's
+
+
+class _CodePickler(pickle.Pickler):
+    def reducer_override(self, obj):
+        if type(obj) is not types.CodeType:
+            return NotImplemented
+        return rebuild.code, tuple(getattr(obj, "co_" + name) for name in rebuild.CODE_FIELDS)
 
 
 def _method(obj, walk):
@@ -201,7 +194,7 @@ def _method(obj, walk):
 def _builtin(obj, walk):
     owner = obj.__self__
     if owner is None or isinstance(owner, types.ModuleType):
-        raise _NATIVE
+        return NotImplemented
     return rebuild.attribute, (owner, obj.__name__)
 
 
@@ -311,7 +304,7 @@ def _uncarried(reason):
 
 
 def _native(obj, walk):
-    raise _NATIVE
+    return NotImplemented
 
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -350,9 +343,8 @@ def register(t, reducer):
 
 def itself(obj, walk):
     """(function, args, state, items, pairs, setter) of an object that is a node of its own."""
-    try:
-        result = inline(obj, walk)
-    except Native:
+    result = inline(obj, walk)
+    if result is NotImplemented:
         result = generic(obj, type(obj))
     if isinstance(result, str):
         raise TypeError(f"it is known only by the name {result}")

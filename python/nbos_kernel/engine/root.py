@@ -43,7 +43,10 @@ class ValueRoot(Root):
 
     _NOTHING = object()
 
+    deferred = False  # repeated just before the next cell, because it lives in the cell's context
+
     def __init__(self):
+        self._waiting = []
         self._last = self._NOTHING
         self._change = None
 
@@ -82,4 +85,11 @@ class ValueRoot(Root):
         self._last = self.read()
 
     def apply(self, key, value):
-        self.set(value)
+        if self.deferred:
+            self._waiting = [value]
+        else:
+            self.set(value)
+
+    def before_cell(self):
+        while self._waiting:
+            self.set(self._waiting.pop())

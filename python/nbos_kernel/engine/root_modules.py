@@ -60,7 +60,12 @@ class ImportedModules(Root):
                     pass  # whoever needs it becomes a stand-in that says so
 
 
+_OWN = ("IPython", "ipykernel", "nbos_kernel", "zmq", "tornado", "jupyter_client", "jupyter_core")
+
+
 def _importable(module, context):
+    if getattr(module, "__name__", "").partition(".")[0] in _OWN:
+        return False  # every interpreter has them
     return isinstance(module, types.ModuleType) and context.module_name(module) is not None
 
 
@@ -128,17 +133,21 @@ class Patches(Root):
             return None
         changed = {}
         for key, value in list(now.items()):
-            if seen.get(key, _ABSENT) is not value and self._travels(key, value):
+            before = seen.get(key, _ABSENT)
+            if before is not value and self._travels(key, value, before):
                 changed[key] = value
         for key in seen:
             if key not in now:
                 changed[key] = _Gone
         return changed
 
-    def _travels(self, key, value):
+    def _travels(self, key, value, before=_ABSENT):
+        """User code did it, as far as can be told; libraries fill in their own variables, too."""
         if self._is_users(value):
             return True
-        return type(value) in ATOMS and not key.startswith("_")
+        if key.startswith("_") or type(value) not in ATOMS:
+            return False
+        return before is _ABSENT or type(before) is type(value)
 
     def _variables(self, name, module):
         """Everything in a module of the user's own but what its source defines anew on import."""

@@ -1,5 +1,6 @@
 """Options of libraries that people set at the top of a notebook."""
 
+import decimal
 import importlib
 import sys
 
@@ -9,6 +10,7 @@ from .root import ValueRoot
 class NumpyOptions(ValueRoot):
     prefix = "x:numpy.options"
     label = "numpy options"
+    deferred = True
 
     def read(self):
         numpy = sys.modules.get("numpy")
@@ -106,3 +108,23 @@ class TorchOptions(ValueRoot):
             torch.set_default_dtype(getattr(torch, value[0]))
             torch.set_grad_enabled(value[1])
             torch.use_deterministic_algorithms(value[2])
+
+
+class DecimalContext(ValueRoot):
+    prefix = "x:decimal"
+    label = "decimal context"
+    deferred = True
+
+    def read(self):
+        context = decimal.getcontext()
+        traps = tuple(sorted(s.__name__ for s, on in context.traps.items() if on))
+        limits = (context.Emin, context.Emax, context.capitals, context.clamp)
+        return (context.prec, context.rounding, *limits, traps)
+
+    def set(self, value):
+        prec, rounding, lowest, highest, capitals, clamp, traps = value
+        decimal.setcontext(
+            decimal.Context(
+                prec, rounding, lowest, highest, capitals, clamp, [], [getattr(decimal, t) for t in traps]
+            )
+        )

@@ -4,7 +4,7 @@ Each root owns keys "x:NAME" (or a family of keys). A root that is not in the ta
 interpreter that has been adopted.
 """
 
-from . import table_format as fmt
+from . import kinds, table_format as fmt
 from .root_ipython import CellSources, History, IPythonState
 from .root_modules import ImportedModules, Patches
 from .root_process import (
@@ -16,7 +16,7 @@ from .root_process import (
     WarningFilters,
 )
 from .root_random import NumpyRandom, PythonRandom, TorchRandom
-from .root_options import MatplotlibOptions, NumpyOptions, PandasOptions, TorchOptions
+from .root_options import DecimalContext, MatplotlibOptions, NumpyOptions, PandasOptions, TorchOptions
 
 
 class Roots:
@@ -39,6 +39,7 @@ class Roots:
             PandasOptions(),
             MatplotlibOptions(),
             TorchOptions(),
+            DecimalContext(),
             Patches(engine),
         ]
         self._all = self._first + self._rest
@@ -49,6 +50,9 @@ class Roots:
             root.take_baseline()
 
     def before_cell(self):
+        for variable, value in kinds.pending_context.values():
+            variable.set(value)  # here, since the context of an apply ends with it
+        kinds.pending_context.clear()
         for root in self._all:
             root.before_cell()
 

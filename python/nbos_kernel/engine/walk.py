@@ -26,6 +26,7 @@ except ImportError:
         return hashlib.blake2b(data, digest_size=16)
 
 
+_OURS = (tuple, list, dict)
 PLAIN_SIZE_MIN = 64  # from this length on it pays to look for containers of nothing but atoms
 
 
@@ -55,13 +56,15 @@ class Walk(pickle.Pickler):
         self._refs = None  # ids met by the pickle under way
         self._unsupported = None
         self._tokens = []
-        self._plain_buffer = io.BytesIO()
+        self._tokens_of = {}  # node id -> tokens of its latest pickle
+        self._top = None
+        self._keep = []  # objects made for pickles: their addresses must stay theirs
 
     # ---- called by the C pickler for every object ------------------------------------------------
 
     def persistent_id(self, obj):
         t = type(obj)
-        if t in ATOMS:
+        if t in ATOMS or obj is self._top:
             return None
         address = id(obj)
         node = self.known.get(address)
@@ -99,8 +102,6 @@ class Walk(pickle.Pickler):
     def reducer_override(self, obj):
         try:
             return reduce.inline(obj, self)
-        except reduce.Native:
-            return NotImplemented
         except RecursionError:
             raise
         except Exception as error:
@@ -191,19 +192,21 @@ class Walk(pickle.Pickler):
         self._unsupported = []
         node.unsupported = ()
         self._refs = set()
-        self._tokens = []
+        for token in self._tokens_of.get(node.id, ()):
+            token.valid = False
+        self._tokens = self._tokens_of[node.id] = []
         self.current = Token(node)
         try:
             self._pickle_with(node, kinds.kind_of(node.obj, self))
         except Exception as error:
-            for token in self._tokens:
-                token.valid = False
             reason = str(error) or type(error).__name__
             if isinstance(error, RecursionError):
                 if not self.no_inline:
                     self._pickle_flat(node)
                     return
                 reason = "it is nested too deeply"
+            for token in self._tokens:
+                token.valid = False
             self._unsupported = []
             self._pickle_with(node, kinds.UNAVAILABLE, reason)
         node.unsupported = self._unsupported
@@ -259,6 +262,9 @@ class Walk(pickle.Pickler):
         """`value` pickled, with references. What it inlines belongs to this section."""
         self.current = Token(node)
         self._tokens.append(self.current)
+        if type(value) in _OURS:
+            self._top = value  # made for this pickle: nobody else refers to it
+            self._keep.append(value)
         buffer = self._buffer
         buffer.seek(0)
         buffer.truncate()
@@ -277,6 +283,8 @@ class Walk(pickle.Pickler):
     def release(self):
         """Lets go of all objects; the walk is over."""
         self.owner.clear()
+        self._keep.clear()
+        self._top = None
         self.known = {}
         self._memory.clear()
         self.clear_memo()
