@@ -36,6 +36,7 @@ void Node::Impl::become_follower(Term new_term, ReplicaId new_leader) {
     followers_.clear();
     outgoing_.reset();
     transfer_target_ = ReplicaId{};
+    uncommitted_bytes_ = 0;  // a leader's business; propose() must not wait for it here
     entries_due_ = false;
     heartbeat_due_ = false;
     lose_reads();

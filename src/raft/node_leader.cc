@@ -97,7 +97,7 @@ void Node::Impl::broadcast_heartbeat() {
 
 void Node::Impl::send_to(ReplicaId id, Follower& f) {
     if (f.mode == Follower::Mode::kProbe && !f.probe_sent) {
-        send_append(id, f, kProbeBytes);
+        send_append(id, f, std::min(kProbeBytes, options.append_bytes_max));
     }
     while (f.mode == Follower::Mode::kReplicate && f.next <= log.last() &&
            f.inflight_bytes < options.inflight_bytes_max) {

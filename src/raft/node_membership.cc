@@ -60,8 +60,9 @@ Result<Index> Node::Impl::change_membership(const Membership& next) {
     // Rule 2 of consensus.md 7 (Ongaro, raft-dev 2015): an entry of this term must be committed
     // first, or two leaders could each change the same old configuration by one step and not
     // overlap.
-    if ((!has_committed_own_term() && !NBOS_MUTANT(mutants, change_before_own_commit)) ||
-        !membership_settled() || transfer_target_.value != 0) {
+    const bool settled = has_committed_own_term() && membership_settled();
+    if ((!settled && !NBOS_MUTANT(mutants, change_before_own_commit)) ||
+        transfer_target_.value != 0) {
         return busy("another change, or the start of this term, is not committed yet; try again");
     }
     for (const auto id : next.voters) {

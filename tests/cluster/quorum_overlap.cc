@@ -1,5 +1,6 @@
 #include "tests/cluster/quorum_overlap.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <tuple>
@@ -55,18 +56,29 @@ bool are_disjoint(const Candidate& a, const Candidate& b) {
     return false;
 }
 
-}  // namespace
-
-std::optional<std::pair<ReplicaId, ReplicaId>> disjoint_quorums(const std::vector<Elector>& all) {
-    std::vector<Candidate> candidates;
+std::vector<Candidate> winners(const std::vector<Elector>& all) {
+    std::vector<Candidate> out;
     for (const auto& e : all) {
         const auto& m = *e.config;
         Candidate c{e.id, e.config, bits_of(all, m.voters), m.voters.size(),
                     bits_of(all, m.outgoing), m.outgoing.size(), granters_of(all, e)};
         if (m.is_voter(e.id) && c.is_quorum(c.granters)) {
-            candidates.push_back(c);
+            out.push_back(c);
         }
     }
+    return out;
+}
+
+}  // namespace
+
+bool can_be_elected(const std::vector<Elector>& all, ReplicaId id) {
+    const auto candidates = winners(all);
+    return std::any_of(candidates.begin(), candidates.end(),
+                       [&](const auto& c) { return c.id == id; });
+}
+
+std::optional<std::pair<ReplicaId, ReplicaId>> disjoint_quorums(const std::vector<Elector>& all) {
+    const auto candidates = winners(all);
     for (std::size_t i = 0; i < candidates.size(); ++i) {
         for (std::size_t j = i + 1; j < candidates.size(); ++j) {
             const auto& [a, b] = std::tie(candidates[i], candidates[j]);

@@ -20,6 +20,7 @@ struct Elector {
     const Membership* config = nullptr;
 };
 
+bool can_be_elected(const std::vector<Elector>& all, ReplicaId id);
 std::optional<std::pair<ReplicaId, ReplicaId>> disjoint_quorums(const std::vector<Elector>& all);
 
 }  // namespace nbos::testing

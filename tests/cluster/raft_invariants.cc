@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "tests/cluster/quorum_overlap.h"
-
 namespace nbos::testing {
 namespace {
 
@@ -179,7 +177,7 @@ void RaftInvariants::check_entry(ReplicaId id, const Shadow& s, const raft::Entr
         fail("log matching", "{} has another entry {} of term {} than others, or another before it",
              id.value, entry.index.value, entry.term.value);
     }
-    if (is_new && entry.kind == EntryKind::kMembership &&
+    if (check_change_rules && is_new && entry.kind == EntryKind::kMembership &&
         !is_legal_step(s.config(), membership_in(entry))) {
         fail("configuration chain", "{} holds a configuration {} that is no legal step", id.value,
              entry.index.value);
@@ -216,7 +214,7 @@ void RaftInvariants::check_appended_by_leader(const ReplicaView& r, const Shadow
              out.append.front().index.value);
     }
     for (const auto& entry : out.append) {
-        if (check_rule_two && entry.kind == EntryKind::kMembership &&
+        if (check_change_rules && entry.kind == EntryKind::kMembership &&
             entry.term == r.node->term() &&
             r.node->term_at(r.node->committed()) != r.node->term()) {
             fail("configuration chain", "{} changes members in term {} before it committed in it",
@@ -245,6 +243,7 @@ void RaftInvariants::note_committed(const ReplicaView& r, Shadow& s, const raft:
         return;
     }
     committed_.push_back({entry.term, held->hash, r.node->term()});
+    check_rivals(committed_.back(), entry.index);
     for (const auto& other : replicas) {
         if (other.node != nullptr && other.node->role() == raft::Role::kLeader &&
             other.node->term() > r.node->term() && !shadows_[other.id].has(entry.index, entry.term)) {
@@ -478,16 +477,31 @@ std::vector<Membership> RaftInvariants::configurations() const {
     return out;
 }
 
-void RaftInvariants::check_quorum_overlap() const {
-    std::vector<Elector> electors;
+// Nobody who lacks a committed entry may be able to win an election any more (Figure 3.7).
+void RaftInvariants::check_rivals(const Committed& entry, Index index) const {
+    for (const auto& [id, s] : shadows_) {
+        if (s.last_term() > entry.term && !s.has(index, entry.term) && !view(id).gone &&
+            can_be_elected(electors(), id)) {
+            fail("leader completeness", "{} lacks entry {} of term {}, committed in term {}, and "
+                 "could be elected", id.value, index.value, entry.term.value, entry.by.value);
+        }
+    }
+}
+
+std::vector<Elector> RaftInvariants::electors() const {
+    std::vector<Elector> out;
     for (const auto& r : replicas) {
         const auto it = shadows_.find(r.id);
         if (!r.gone && it != shadows_.end()) {
             const auto& s = it->second;
-            electors.push_back({r.id, s.last_term(), s.last(), &s.config()});
+            out.push_back({r.id, s.last_term(), s.last(), &s.config()});
         }
     }
-    if (const auto clash = disjoint_quorums(electors)) {
+    return out;
+}
+
+void RaftInvariants::check_quorum_overlap() const {
+    if (const auto clash = disjoint_quorums(electors())) {
         fail("quorum overlap", "{} and {} could both be elected, by quorums without a common member",
              clash->first.value, clash->second.value);
     }

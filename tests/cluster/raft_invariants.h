@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "raft/node.h"
+#include "tests/cluster/quorum_overlap.h"
 #include "tests/cluster/sim_disk.h"
 
 namespace nbos::testing {
@@ -39,8 +40,9 @@ public:
     // All replicas there ever were; refreshed by the simulator before each call below.
     std::vector<ReplicaView> replicas;
 
-    // Off: only what follows from rule 2 of section 7 is looked for, not the rule itself.
-    bool check_rule_two = true;
+    // Off: of a wrong change of members only the effect is looked for (quorums that do not meet,
+    // entries lost), not the broken rule itself (rule 2 of section 7, legal steps).
+    bool check_change_rules = true;
 
     // The replica is what its durable image says: it started, or crashed.
     void reset(ReplicaId id);
@@ -105,6 +107,8 @@ private:
     void check_log(const ReplicaView& r, const Shadow& s) const;
     void check_promises(const ReplicaView& r, Shadow& s) const;
     void check_durable_majority(const ReplicaView& r, const Shadow& s, Index index) const;
+    void check_rivals(const Committed& entry, Index index) const;
+    std::vector<Elector> electors() const;
     void check_quorum_overlap() const;
     void check_acknowledged(const ReplicaView& r, Shadow& s, const raft::Message& m);
     void check_voted(const ReplicaView& r, Shadow& s, Term term, ReplicaId candidate);

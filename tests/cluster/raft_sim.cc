@@ -376,6 +376,10 @@ void RaftSim::drain(Replica& r) {
         if (tracing_) {
             trace(fmt::format("{} leads term {}", r.id.value, r.led.value));
         }
+        if (!healed_ && rng_.chance(config_.new_leader_crashes)) {
+            call_on(r.id, static_cast<int>(rng_.below(60)),
+                    [this, id = r.id] { crash(id, static_cast<int>(rng_.below(300))); });
+        }
         if (config_.eager_changes && !healed_) {
             change_members(r.id);
         }

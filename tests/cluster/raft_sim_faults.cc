@@ -209,10 +209,11 @@ ReplicaId RaftSim::spare_learner() {
 
 bool RaftSim::change_members(ReplicaId id) {
     auto& r = at(id);
-    if (!r.node || r.node->membership().joint()) {
+    if (!r.node) {
         return false;
     }
-    auto next = r.node->membership();
+    auto next = r.node->membership();  // also in the joint stage: the core must refuse
+    next.outgoing.clear();
     const auto progress = r.node->progress();
     std::erase_if(next.voters, [&](ReplicaId voter) { return at(voter).gone; });
     if (next.voters.size() < 3 || rng_.chance(0.3)) {

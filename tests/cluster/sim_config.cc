@@ -11,7 +11,7 @@ void draw_options(Rng& rng, raft::Options& options) {
     options.election_ticks = between(rng, 5, 12);
     options.heartbeat_ticks = between(rng, 1, options.election_ticks / 4 + 1);
     if (rng.chance(0.6)) {
-        options.append_bytes_max = 1U << between(rng, 7, 12);
+        options.append_bytes_max = 1U << between(rng, 6, 12);
         options.inflight_bytes_max = options.append_bytes_max << between(rng, 2, 5);
         options.uncommitted_bytes_max = 1U << between(rng, 9, 16);
     }
@@ -71,6 +71,7 @@ SimConfig SimConfig::draw(std::uint64_t seed) {
     c.tell_deaths = rng.chance(0.5);
     c.false_deaths = c.tell_deaths && rng.chance(0.4);
     c.eager_changes = c.change_members_every_ms > 0 && rng.chance(0.5);
+    c.new_leader_crashes = rng.chance(0.25) ? 0.1 * between(rng, 1, 9) : 0;
     c.command_bytes_max = rng.chance(0.3) ? 600 : 40;
     return c;
 }

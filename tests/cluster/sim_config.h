@@ -41,6 +41,7 @@ struct SimConfig {
     int propose_every_ms = 10;
     int read_every_ms = 0;
     int crash_every_ms = 0;
+    double new_leader_crashes = 0;  // soon after its election
     int power_loss_every_ms = 0;
     int partition_every_ms = 0;
     int pause_every_ms = 0;
