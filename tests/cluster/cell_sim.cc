@@ -239,6 +239,19 @@ std::string CellSim::describe() const {
         text += found == drivers_.end() ? "dead" : found->second->describe();
         text += '\n';
     }
+    if (const auto lead = leader(); lead.value != 0) {
+        const auto& members = consensus_->membership(lead);
+        const auto list = [&text](const char* what, const std::set<ReplicaId>& ids) {
+            text += what;
+            for (const auto id : ids) {
+                text += fmt::format(" {}", id.value);
+            }
+        };
+        list("the leader's members: voters", members.voters);
+        list(", outgoing", members.outgoing);
+        list(", learners", members.learners);
+        text += '\n';
+    }
     return text;
 }
 
