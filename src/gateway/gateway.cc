@@ -213,6 +213,7 @@ bool Gateway::caught_up() const {
 
 void Gateway::tick() {
     calls_.tick(ports_.clock.now());
+    watch_kills();
     kernels_.tick(!hosts_.hosts().empty() && all_reported());
     if (caught_up()) {
         reconciler_.tick();

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -87,6 +88,7 @@ private:
     void route_cluster_kernel(Call call, Kernel& kernel);
     void migrate(const Call& call, Kernel& kernel);
     void kill_replica(const Call& call, Kernel& kernel);
+    void watch_kills();
     void send_status(const Call& call);
     void send_me(const Call& call);
 
@@ -118,6 +120,13 @@ private:
     void handle_rpc(const HostId& from, const cluster::KernelStatus& status);
     void handle_rpc(const HostId& from, const cluster::ReplicaGone& gone);
 
+    struct Kill {  // ordered; not reported by the host yet
+        KernelId kernel;
+        HostId host;
+        Instant deadline{};
+        Call call;
+    };
+
     GatewayConfig config_;
     Kernelspecs specs_;
     Ports ports_;
@@ -130,6 +139,7 @@ private:
     SessionTable sessions_;
     Instant started_;
     std::chrono::microseconds started_wall_;
+    std::list<Kill> kills_;
     std::uint64_t last_client_ = 0;
 };
 

@@ -12,6 +12,8 @@ namespace {
 
 using jupyter::json_quoted;
 
+constexpr std::chrono::milliseconds kKillSeen{2'000};
+
 std::string_view role_name(raft::Role role) {
     switch (role) {
         case raft::Role::kLeader:
@@ -200,11 +202,29 @@ void Gateway::kill_replica(const Call& call, Kernel& kernel) {
         to_host(*host),
         [&](std::uint64_t request) { return cluster::KillInterpreter{request, kernel.id}; },
         ports_.clock.now(), config_.kernels.interrupt_timeout,
-        [this, call, name = host->value](const Status& status) {
-            status ? answer(call, 200,
-                            fmt::format(R"({{"killed": true, "host": {}}})", json_quoted(name)))
-                   : refuse(call, status.error());
+        [this, call, id = kernel.id, killed = *host](const Status& status) {
+            if (status) {
+                // Whoever runs a cell next must not meet the interpreter that is about to die.
+                kills_.push_back({id, killed, ports_.clock.now() + kKillSeen, call});
+            } else {
+                refuse(call, status.error());
+            }
         });
+}
+
+void Gateway::watch_kills() {
+    for (auto at = kills_.begin(); at != kills_.end();) {
+        const auto* kernel = kernels_.find(at->kernel);
+        const bool alive = kernel != nullptr && kernel->view.ready(at->host);
+        if (alive && ports_.clock.now() < at->deadline) {
+            ++at;
+            continue;
+        }
+        const auto kill = std::move(*at);
+        at = kills_.erase(at);
+        answer(kill.call, 200,
+               fmt::format(R"({{"killed": true, "host": {}}})", json_quoted(kill.host.value)));
+    }
 }
 
 }  // namespace nbos::gateway

@@ -81,7 +81,10 @@ public:
 
     void tick();
 
-    bool busy() const { return !cells_.empty(); }
+    // `queued`: cells in the log, by a report that may be older than the last end of a cell.
+    bool busy(std::uint32_t queued) const {
+        return !cells_.empty() || (queued > 0 && queued != stale_queued_);
+    }
     const std::string& session() const { return session_; }
     std::chrono::microseconds last_activity() const { return last_activity_; }
     std::size_t waiting_cells() const { return cells_.size(); }
@@ -146,6 +149,7 @@ private:
     std::list<Request> requests_;
     std::optional<HostId> stdin_host_;
     replica::Fence fence_;  // the highest seen
+    std::uint32_t stale_queued_ = 0;  // reported before the last end of a cell
     bool restarting_ = false;
     std::string failure_;  // why it is dead
     std::chrono::microseconds last_activity_{};

@@ -173,6 +173,7 @@ void KernelChannels::ended(const cluster::CellEnded& ended) {
 void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
     auto cell = cells_.take(pending);
     ended_.add(cell.session, cell.msg_id);
+    stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
         if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
@@ -218,6 +219,9 @@ void KernelChannels::answer_failed_cell(const PendingCell& cell, std::string_vie
 }
 
 void KernelChannels::status_changed() {
+    if (view_.queued() != stale_queued_) {
+        stale_queued_ = 0;
+    }
     if (const auto* best = view_.best()) {
         if (!incarnation_) {
             incarnation_ = best->incarnation;

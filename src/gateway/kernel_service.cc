@@ -39,7 +39,7 @@ std::string Kernel::execution_state() const {
     if (!restarts.empty()) {
         return "restarting";
     }
-    if (channels.busy() || view.queued() > 0) {
+    if (channels.busy(view.queued())) {
         return "busy";
     }
     return view.idle_or_busy() ? "idle" : "starting";

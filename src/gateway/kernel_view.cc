@@ -11,7 +11,7 @@ bool failed(const cluster::KernelStatus& status) {
     return status.interpreter.starts_with("failed");
 }
 
-bool ready(const cluster::KernelStatus& status) {
+bool has_live_interpreter(const cluster::KernelStatus& status) {
     return status.interpreter == "ready" || status.interpreter == "running";
 }
 
@@ -71,7 +71,7 @@ KernelView::Fitness KernelView::fitness(const HostId& host) const {
         // A replica that left the group, or never joined it, has nothing to serve with.
         const bool member = reference != nullptr && reference->membership.is_member(id);
         if (status.host == host && member && !failed(status)) {
-            result = std::max(result, ready(status) ? Fitness::kReady : Fitness::kPresent);
+            result = std::max(result, has_live_interpreter(status) ? Fitness::kReady : Fitness::kPresent);
         }
     }
     return result;

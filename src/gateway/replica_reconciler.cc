@@ -9,6 +9,7 @@ namespace nbos::gateway {
 namespace {
 
 constexpr std::chrono::milliseconds kLeadTimeout{15'000};
+constexpr std::chrono::milliseconds kLeadSeen{8'000};  // from the wish to the leadership
 
 // The leader's word on who belongs to the group; nullptr while nobody leads or a change is on.
 const cluster::KernelStatus* settled_leader(const Kernel& kernel) {
@@ -78,6 +79,7 @@ void ReplicaReconciler::tick() {
     std::erase_if(problems_, [this](const auto& p) { return kernels_.find(p.first) == nullptr; });
     std::erase_if(orphans_,
                   [this](const auto& o) { return kernels_.find(o.first.first) == nullptr; });
+    watch_leads();
     for (const auto& [id, kernel] : kernels_.all()) {
         reconcile(*kernel);
     }
@@ -140,9 +142,15 @@ void ReplicaReconciler::advance(Kernel& kernel, Job& job) {
 }
 
 void ReplicaReconciler::start(Kernel& kernel, Job& job) {
-    const auto [replica, host] = *job.add;
-    if (is_lost(kernel, replica, host)) {
-        jobs_.erase(kernel.id);  // the spare host went away, too: choose again
+    const auto replica = job.add->first;
+    const auto host = job.add->second;
+    if (!hosts_.up(host)) {  // it went away, too: choose again
+        const auto done = std::move(job.done);
+        const auto name = host.value;
+        jobs_.erase(kernel.id);
+        if (done) {
+            done(Error{Errc::kExhausted, Certainty::kDidNotHappen, "host " + name + " was lost"});
+        }
         return;
     }
     job.calling = true;
@@ -262,7 +270,33 @@ void ReplicaReconciler::lead(Kernel& kernel, const HostId& host, Done done) {
     calls_.call(
         to_host(host),
         [&](std::uint64_t request) { return cluster::Lead{request, kernel.id}; }, clock_.now(),
-        kLeadTimeout, std::move(done));
+        kLeadTimeout,
+        [this, id = kernel.id, host, done = std::move(done)](const Status& status) mutable {
+            if (status) {
+                leads_.push_back({id, host, clock_.now() + kLeadSeen, std::move(done)});
+            } else {
+                done(status);
+            }
+        });
+}
+
+// A cell that was sent before the leadership has moved would make it move a second time.
+void ReplicaReconciler::watch_leads() {
+    for (auto at = leads_.begin(); at != leads_.end();) {
+        const auto* kernel = kernels_.find(at->kernel);
+        const bool leads = kernel != nullptr && kernel->view.leader() == at->host;
+        if (!leads && kernel != nullptr && clock_.now() < at->deadline) {
+            ++at;
+            continue;
+        }
+        const auto done = std::move(at->done);
+        const auto name = at->host.value;
+        at = leads_.erase(at);
+        done(leads ? ok()
+                   : Status(Error{Errc::kTimeout, Certainty::kUnknown,
+                                  "host " + name + " was asked to lead the kernel and does not "
+                                  "lead it yet; see `nbos kernel list`"}));
+    }
 }
 
 void ReplicaReconciler::migrate(Kernel& kernel, const std::optional<HostId>& to, Done done) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+#include <list>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,7 +50,7 @@ public:
     void tick();
 
     // Makes `to` the kernel's next executor; moves a replica there first when it has none. Empty
-    // `to`: another host that has one. `done` once the leadership has been asked for.
+    // `to`: another host that has one. `done` once it leads.
     void migrate(Kernel& kernel, const std::optional<HostId>& to, Done done);
 
     // What goes on with a kernel's replicas, or stands in the way; empty when all is well.
@@ -75,6 +76,7 @@ private:
     void step_failed(KernelId kernel, const Error& error);
     void stop_orphans(Kernel& kernel);
     void lead(Kernel& kernel, const HostId& host, Done done);
+    void watch_leads();
     std::optional<ReplicaId> lost_voter(const Kernel& kernel) const;
     bool is_lost(const Kernel& kernel, ReplicaId replica, const HostId& host) const;
     Result<HostId> spare_host(const Kernel& kernel) const;
@@ -86,7 +88,14 @@ private:
     KernelService& kernels_;
     const policy::PlacementPolicy& placement_;
     ReconcilerOptions options_;
+    struct Lead {  // asked for; not seen yet
+        KernelId kernel;
+        HostId host;
+        Instant deadline{};
+        Done done;
+    };
     std::map<KernelId, Job> jobs_;
+    std::list<Lead> leads_;
     std::map<KernelId, std::string> problems_;  // without a job: nothing can be done now
     std::map<std::pair<KernelId, ReplicaId>, Instant> orphans_;
 };
