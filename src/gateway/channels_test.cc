@@ -1,0 +1,357 @@
+// Scripts of agents' messages against a gateway, and what clients hear of them.
+#include <gmock/gmock.h>
+
+#include "tests/support/gateway_harness.h"
+
+namespace nbos::gateway {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::GatewayHarness;
+using testing::milliseconds;
+
+class Channels : public GatewayHarness {
+protected:
+    void SetUp() override {
+        all_up();
+        group_ = running_kernel();
+    }
+    std::vector<std::string> cells_sent() {
+        std::vector<std::string> out;
+        for (const auto& [host, message] : link_.take<cluster::ClientMessage>()) {
+            out.push_back(host + " " + jupyter::parse_header(message.message.header)->msg_id);
+        }
+        return out;
+    }
+    Group group_;
+};
+
+TEST_F(Channels, ACellIsBusyThenOutputsThenReplyThenIdle) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+    started(group_, "h1", "s1", "m1");
+    output(group_, "h1", stream("o1", "s1", "m1", "hi"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "iopub stream hi < m1"));
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(client.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
+TEST_F(Channels, IopubGoesToAllAndARepliesOnlyToTheAsker) {
+    auto asker = connect(group_.kernel, "s1");
+    auto other = connect(group_.kernel, "s2", true);
+    asker.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(other.take(), ElementsAre("iopub status busy < m1", "iopub status idle < m1"));
+    EXPECT_THAT(asker.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                          "iopub status idle < m1"));
+}
+
+TEST_F(Channels, TheExecutorAndTheLeaderBothSayTheEndAndItIsToldOnce) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_EQ(3U, client.take().size());
+    tell("h2", end_of(group_, "s1", "m1"));
+    output(group_, "h1", said("iopub", "status", "x", "s1", "m1", R"({"execution_state": "idle"})"));
+    EXPECT_THAT(client.take(), IsEmpty());
+}
+
+TEST_F(Channels, ACellIsSentAgainWhenItsHostIsLostAndWhenItComesBack) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+    lose("h1", HostState::kDown);
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 m1"));
+    lose("h2", HostState::kDown);
+    lose("h3", HostState::kDown);
+    cells_sent();
+    up("h1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+    advance(milliseconds(6'000));  // not started: perhaps it was lost inside
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+    tell("h1", end_of(group_, "s1", "m1"));
+    advance(milliseconds(20'000));
+    EXPECT_THAT(cells_sent(), IsEmpty());
+}
+
+TEST_F(Channels, OutputsOfTheTailAreShownOnceAndStaleOnesNever) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1", 7);
+    output(group_, "h1", stream("o1", "s1", "m1", "one"), 7);
+    output(group_, "h1", stream("o1", "s1", "m1", "one"), 7);
+    output(group_, "h2", stream("o9", "s1", "m1", "stale"), 6);
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o1", "s1", "m1", "one"), stream("o2", "s1", "m1", "two")};
+    tell("h1", ended);
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < m1", "iopub stream one < m1",
+                            "iopub stream two < m1", "shell execute_reply ok < m1",
+                            "iopub status idle < m1"));
+}
+
+TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.reply.reset();
+    ended.ending = replica::Ending::kExecutorLost;
+    ended.reason = "host h1 is gone";
+    tell("h2", ended);
+    EXPECT_THAT(client.socket->messages[1].content, HasSubstr("host h1 is gone"));
+    EXPECT_THAT(client.socket->messages[1].content, HasSubstr("All variables are kept"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < m1", "iopub error ExecutorLost < m1",
+                            "shell execute_reply error ExecutorLost < m1",
+                            "iopub status idle < m1"));
+}
+
+TEST_F(Channels, CellsThatNeverRanAreAborted) {
+    auto client = connect(group_.kernel, "s1");
+    for (const auto ending : {replica::Ending::kCancelled, replica::Ending::kAborted,
+                              replica::Ending::kReset}) {
+        const auto id = "m" + std::to_string(static_cast<int>(ending));
+        client.execute(id);
+        auto ended = end_of(group_, "s1", id);
+        ended.reply.reset();
+        ended.ending = ending;
+        tell("h1", ended);
+        EXPECT_THAT(client.take(), ElementsAre("iopub status busy < " + id,
+                                               "shell execute_reply aborted < " + id,
+                                               "iopub status idle < " + id));
+    }
+}
+
+TEST_F(Channels, WhatIsMissedIsReplayedToTheSameSessionOnly) {
+    auto first = connect(group_.kernel, "s1");
+    first.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    first.drop();
+    output(group_, "h1", stream("o1", "s1", "m1", "while away"));
+    tell("h1", end_of(group_, "s1", "m1"));
+    auto stranger = connect(group_.kernel, "s2");
+    EXPECT_THAT(stranger.take(), IsEmpty());
+    auto again = connect(group_.kernel, "s1");
+    EXPECT_THAT(again.take(), ElementsAre("iopub stream while away < m1",
+                                          "shell execute_reply ok < m1", "iopub status idle < m1"));
+    auto third = connect(group_.kernel, "s1");
+    EXPECT_THAT(third.take(), IsEmpty());
+}
+
+TEST_F(Channels, AReplayTellsHowMuchIsMissing) {
+    auto first = connect(group_.kernel, "s1");
+    first.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    first.drop();
+    for (int i = 0; i < 5; ++i) {
+        output(group_, "h1",
+               stream("o" + std::to_string(i), "s1", "m1", std::string(3U << 20U, 'a')));
+    }
+    auto again = connect(group_.kernel, "s1");
+    ASSERT_FALSE(again.socket->messages.empty());
+    EXPECT_THAT(again.socket->messages[0].content, HasSubstr("3 messages of this kernel"));
+    EXPECT_EQ(3U, again.socket->messages.size());
+}
+
+TEST_F(Channels, KernelInfoIsAnsweredByTheKernelOnceThenFromMemory) {
+    auto client = connect(group_.kernel, "s1");
+    client.send("shell", "kernel_info_request", "k1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 k1"));
+    spoken(group_, "h1", said("iopub", "status", "a", "s1", "k1", R"({"execution_state": "busy"})"));
+    spoken(group_, "h1", said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
+    spoken(group_, "h1", said("iopub", "status", "c", "s1", "k1", R"({"execution_state": "idle"})"));
+    client.take();
+    client.send("shell", "kernel_info_request", "k2");
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < k2",
+                                           "shell kernel_info_reply ok < k2",
+                                           "iopub status idle < k2"));
+}
+
+TEST_F(Channels, WhoComesWhileACellRunsHearsThatItIsBusy) {
+    auto first = connect(group_.kernel, "s1");
+    first.send("shell", "kernel_info_request", "k1");
+    spoken(group_, "h1", said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
+    first.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    first.take();
+    auto late = connect(group_.kernel, "s2");
+    late.send("shell", "kernel_info_request", "k2");
+    EXPECT_THAT(late.take(), ElementsAre("iopub status busy < k2", "shell kernel_info_reply ok < k2",
+                                         "iopub status idle < k2", "iopub status busy < m1"));
+    EXPECT_THAT(first.take(), IsEmpty());
+}
+
+TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
+    auto client = connect(group_.kernel, "s1");
+    client.send("shell", "complete_request", "q1");
+    client.send("shell", "comm_msg", "c1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 q1", "h1 c1"));
+    spoken(group_, "h1", said("iopub", "status", "a", "s1", "q1", R"({"execution_state": "busy"})"));
+    lose("h1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 q1"));
+    spoken(group_, "h2", said("iopub", "status", "b", "s1", "q1", R"({"execution_state": "busy"})"));
+    spoken(group_, "h2", said("shell", "complete_reply", "r", "s1", "q1", R"({"status": "ok"})"));
+    spoken(group_, "h2", said("iopub", "status", "c", "s1", "q1", R"({"execution_state": "idle"})"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < q1", "shell complete_reply ok < q1",
+                                           "iopub status idle < q1"));
+}
+
+TEST_F(Channels, InputIsAskedOfTheRequesterAndAnsweredWhereTheCellRuns) {
+    auto asker = connect(group_.kernel, "s1");
+    auto other = connect(group_.kernel, "s2");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    cells_sent();
+    asker.take();
+    other.take();
+    output(group_, "h2", said("stdin", "input_request", "i", "s1", "m1", R"({"prompt": "name?"})"));
+    EXPECT_THAT(asker.take(), ElementsAre("stdin input_request name? < m1"));
+    EXPECT_THAT(other.take(), IsEmpty());
+    asker.send("stdin", "input_reply", "i1", R"({"value": "x"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+}
+
+TEST_F(Channels, AnInterruptRequestGoesToTheExecutor) {
+    group_.executor = 3;
+    report(group_);
+    auto client = connect(group_.kernel, "s1");
+    client.send("control", "interrupt_request", "i1");
+    const auto interrupts = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, interrupts.size());
+    EXPECT_EQ("h3", interrupts[0].first);
+    tell("h3", cluster::Reply{.request = interrupts[0].second.request});
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < i1", "control interrupt_reply ok < i1",
+                                           "iopub status idle < i1"));
+}
+
+TEST_F(Channels, ARestartAbortsWhatWaitedAndHoldsWhatComesMeanwhile) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("old");
+    cells_sent();
+    int answered = 0;
+    jupyter::HttpRequest request{.method = "POST",
+                                 .target = "/api/kernels/" + group_.kernel + "/restart",
+                                 .headers = {{"authorization", "token secret"}},
+                                 .body = ""};
+    gateway_->handle(request, [&](const jupyter::HttpResponse& response) {
+        answered = response.status;
+        // What waited for the restart runs now.
+        EXPECT_EQ("busy", jupyter::string_field(response.body, "execution_state"));
+    });
+    client.execute("new");
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    const auto restarts = link_.take<cluster::Restart>();
+    ASSERT_EQ(1U, restarts.size());
+    EXPECT_EQ(0, answered);
+    group_.incarnation = 1;
+    group_.session = restarts[0].second.session;
+    report(group_);  // the new incarnation's reports come before the answer
+    tell("h1", cluster::Reply{.request = restarts[0].second.request});
+    EXPECT_EQ(200, answered);
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < old",
+                                           "shell execute_reply aborted < old",
+                                           "iopub status idle < old"));
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 new"));
+    started(group_, "h1", "s1", "new");
+    ASSERT_EQ(1U, client.socket->messages.size());
+    EXPECT_EQ(group_.session, jupyter::parse_header(client.socket->messages[0].header)->session);
+}
+
+TEST_F(Channels, AKernelThatCannotStartSaysWhyAndHarmsNoOther) {
+    auto good = connect(group_.kernel, "s1");
+    auto bad_group = running_kernel();
+    bad_group.replicas = {{1, "h1"}, {2, "h2"}, {4, "h4"}};
+    auto bad = connect(bad_group.kernel, "s1");
+    bad.execute("m1");
+    for (auto& replica : bad_group.replicas) {
+        replica.interpreter = "failed: no module named ipykernel";
+    }
+    report(bad_group);
+    EXPECT_THAT(bad.socket->messages[1].content, HasSubstr("no module named ipykernel"));
+    bad.execute("m2");
+    EXPECT_THAT(bad.take(),
+                ElementsAre("iopub status busy < m1", "iopub error KernelFailed < m1",
+                            "shell execute_reply error KernelFailed < m1", "iopub status idle < m1",
+                            HasSubstr("iopub stream This kernel cannot run"), "iopub status dead",
+                            "iopub status busy < m2", "iopub error KernelFailed < m2",
+                            "shell execute_reply error KernelFailed < m2",
+                            "iopub status idle < m2"));
+    const auto model = rest("GET", "/api/kernels/" + bad_group.kernel).body;
+    EXPECT_EQ("dead", jupyter::string_field(model, "execution_state"));
+    EXPECT_EQ("no module named ipykernel", jupyter::string_field(model, "reason"));
+    cells_sent();
+    good.execute("m3");
+    EXPECT_THAT(cells_sent(), ElementsAre(HasSubstr(" m3")));
+}
+
+TEST_F(Channels, StandbysStartInSilence) {
+    auto client = connect(group_.kernel, "s1");
+    auto starting = said("iopub", "status", "x", "", "", R"({"execution_state": "starting"})");
+    starting.parent_header = "{}";
+    spoken(group_, "h2", starting);
+    auto noise = stream("y", "", "", "from a standby");
+    noise.parent_header = "{}";
+    spoken(group_, "h2", noise);
+    EXPECT_THAT(client.take(), IsEmpty());
+    spoken(group_, "h1", noise);
+    EXPECT_THAT(client.take(), ElementsAre("iopub stream from a standby"));
+}
+
+TEST_F(Channels, MalformedMessagesGetAClearErrorAndTheSocketStaysOpen) {
+    auto client = connect(group_.kernel, "s1", true);
+    const std::vector<std::string> bads = {
+        "", "x", "{", "{}", std::string(8, '\xff'), std::string(64, '\0')};
+    for (const auto& bad : bads) {
+        client.handler->message(bad, true);
+        client.handler->message(bad, false);
+    }
+    EXPECT_EQ(12U, client.take().size());
+    EXPECT_FALSE(client.socket->closed);
+    client.execute("m1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+}
+
+TEST_F(Channels, ALongStreamIsSplitBetweenCharacters) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    std::string text;
+    while (text.size() < 20U << 20U) {
+        text += "ab\xC3\xA9";
+    }
+    output(group_, "h1", stream("o1", "s1", "m1", text));
+    std::string joined;
+    for (const auto& message : client.socket->messages) {
+        EXPECT_LT(message.content.size(), 9U << 20U);
+        joined += jupyter::string_field(message.content, "text");
+    }
+    EXPECT_EQ(4U, client.socket->messages.size());  // busy, and three parts
+    EXPECT_EQ(text, joined);
+}
+
+TEST_F(Channels, ARestartedGatewayFindsKernelsAndDeliversWhatEndsLater) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    restart_gateway();
+    EXPECT_EQ(503, rest("GET", "/api/kernels").status);
+    EXPECT_EQ(503, rest("GET", "/api/kernels/11111111-1111-1111-1111-111111111111").status);
+    all_up();
+    group_.executor = 1;
+    report(group_);
+    EXPECT_THAT(rest("GET", "/api/kernels").body, HasSubstr(group_.kernel));
+    auto again = connect(group_.kernel, "s1");
+    output(group_, "h1", stream("o2", "s1", "m1", "late"));
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o2", "s1", "m1", "late")};
+    tell("h1", ended);
+    EXPECT_THAT(again.take(), ElementsAre("iopub status busy < m1", "iopub stream late < m1",
+                                          "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
+}  // namespace
+}  // namespace nbos::gateway
