@@ -326,16 +326,19 @@ Status Wal::Impl::put(std::string batch) {
                                   .body_bytes = static_cast<std::uint32_t>(body.size()),
                                   .body_hash = wal::body_hash(body, segment.salt)};
     wal::put_batch_header(batch.data(), header, segment.salt);
+    // To the end of the page: a part of one that is not in memory would first be read from disk.
+    const auto bytes = batch.size();
+    batch.resize(std::min(wal::whole_pages(end_ + bytes), segment.file.size()) - end_);
     if (auto written = segment.file.write(end_, batch, options_.fault); !written) {
         return written;
     }
     if (auto synced = segment.file.sync(options_.fault); !synced) {
         return synced;
     }
-    end_ += wal::padded(batch.size());
+    end_ += wal::padded(bytes);
     ++next_batch_;
     ++batches_;
-    bytes_ += batch.size();
+    bytes_ += bytes;
     buffer_ = std::move(batch);
     return ok();
 }

@@ -27,6 +27,11 @@ namespace nbos::io::wal {
 // not 0, is the errno that the operation fails with. Tests only.
 using Fault = std::function<int(std::string_view operation)>;
 
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::uint64_t whole_pages(std::uint64_t bytes) {
+    return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+
 class File {
 public:
     File() = default;
