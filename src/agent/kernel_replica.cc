@@ -84,6 +84,7 @@ void KernelReplica::configure(const replica::KernelOptions& options) {
 // ---- the log ----
 
 void KernelReplica::restore(const raft::Snapshot& snapshot) {
+    applied_ = snapshot.index;
     if (snapshot.state.empty()) {
         return;  // the first snapshot of a new group: nothing has happened yet
     }
@@ -101,6 +102,7 @@ void KernelReplica::restore(const raft::Snapshot& snapshot) {
 }
 
 void KernelReplica::apply(const raft::Entry& entry) {
+    applied_ = entry.index;
     if (entry.kind == raft::EntryKind::kCommand && !entry.data.empty()) {
         for (const auto& event : machine_.apply(entry.term, entry.index, entry.data.view())) {
             std::visit([this](const auto& e) { on(e); }, event);
@@ -131,12 +133,20 @@ void KernelReplica::on(const replica::CellQueued&) {}
 
 void KernelReplica::on(const replica::SubmitRepeated& event) {
     if (event.finished && leads()) {
-        answer(event.session, event.msg_id, *event.finished, replica::Ending::kResult, {});
+        answer(event.session, event.msg_id, *event.finished, event.finished->ending, {});
     }
 }
 
 void KernelReplica::on(const replica::CellClaimed& event) {
     if (event.claim.replica != self_) {
+        return;
+    }
+    const std::pair claim{event.claim.cell, event.claim.epoch};
+    const bool of_this_life = claims_of_this_life_.contains(claim);
+    claims_of_this_life_.clear();  // earlier ones are void by now, or of this same claim
+    if (!of_this_life) {
+        // This agent was restarted: user code may have begun in its life before, and must not begin
+        // twice. watch_executor() reports the loss once the log has been replayed.
         return;
     }
     run_.emplace(event.claim, event.cell, machine_.sequence(), limits_.cell);
@@ -237,7 +247,10 @@ void KernelReplica::submit(const jupyter::Message& request) {
 
 void KernelReplica::claim_next() {
     const bool mine = leads() && !machine_.standing() && !machine_.queue().empty();
-    if (!mine || wants_lead_ || !interpreter_.current(machine_.sequence())) {
+    // With an entry of its own term applied it knows of every claim that an earlier life of it saw
+    // applied: the one it proposes now cannot be mistaken for that.
+    const bool knows_all = node().term_at(applied_) == node().term();
+    if (!mine || !knows_all || wants_lead_ || !interpreter_.current(machine_.sequence())) {
         return;
     }
     const auto claim = std::make_pair(machine_.queue().front().number, machine_.epoch());
@@ -245,6 +258,7 @@ void KernelReplica::claim_next() {
         return;
     }
     claimed_ = claim;
+    claims_of_this_life_.insert(claim);
     propose(replica::Claim{claim.first, claim.second, self_});
 }
 

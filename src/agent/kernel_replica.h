@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -130,12 +131,14 @@ private:
     Ports ports_;
     ReplicaLimits limits_;
     replica::CellMachine machine_;
+    Index applied_;  // by machine_; the node may have handed out more
     ReplicaInterpreter interpreter_;
     std::optional<replica::KernelOptions> wished_options_;  // until the log has Configure
     std::optional<CellRun> run_;
     std::optional<CellNumber> started_;  // user code of this cell has begun here
     std::deque<Bytes> unproposed_;
     std::optional<std::pair<CellNumber, Epoch>> claimed_;  // a claim of ours is in flight
+    std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
     std::optional<Epoch> loss_proposed_;
     Instant loss_proposed_at_{};
     std::deque<jupyter::Message> waiting_;

@@ -108,6 +108,34 @@ TEST_F(AgentClusterTest, AnInterpreterThatCrashesInACellLosesThatCellOnly) {
     EXPECT_EQ(cluster_.printed("c"), "1");
 }
 
+// What a cell did outside the kernel cannot be undone: whoever finds its own claim in the log after
+// a restart must assume that user code had begun (rules 5 and 10 of consensus.md section 9).
+TEST_F(AgentClusterTest, ARestartedExecutorNeverRunsItsCellAgain) {
+    const int first = leader();
+    cluster_.execute(first, kernel_, "b", "hang");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("b") == 1; }));
+    cluster_.kill(first, /*proven=*/false);
+    cluster_.start(first);
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("b") != nullptr; }));
+    EXPECT_EQ(cluster_.ended("b")->ending, replica::Ending::kExecutorLost);
+    EXPECT_EQ(cluster_.times_started("b"), 1);
+}
+
+TEST_F(AgentClusterTest, APowerLossInMidCellRunsItNotAgain) {
+    cluster_.execute(leader(), kernel_, "b", "hang");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("b") == 1; }));
+    cluster_.run_for(milliseconds(200));
+    for (int host = 1; host <= 3; ++host) {
+        cluster_.kill(host);
+    }
+    for (int host = 1; host <= 3; ++host) {
+        cluster_.start(host);
+    }
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("b") != nullptr; }));
+    EXPECT_EQ(cluster_.ended("b")->ending, replica::Ending::kExecutorLost);
+    EXPECT_EQ(cluster_.times_started("b"), 1);
+}
+
 TEST_F(AgentClusterTest, AllHostsAtOnceComeBackWithEverything) {
     ASSERT_TRUE(run(leader(), "a", "set x 1"));
     cluster_.run_for(milliseconds(200));
