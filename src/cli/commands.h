@@ -6,6 +6,7 @@
 namespace nbos::cli {
 
 void add_agent(Command& root);
+void add_bench(Command& root);
 void add_down(Command& root);
 void add_gateway(Command& root);
 void add_host(Command& root);
