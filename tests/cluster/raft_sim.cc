@@ -167,7 +167,10 @@ std::optional<Violation> RaftSim::run() {
         return violation;
     }
     heal();
-    if (auto violation = run_for(config_.calm_ms * 2 / 3)) {
+    if (auto violation = run_until([this] { return leader().value != 0; }, config_.calm_ms)) {
+        return violation;
+    }
+    if (auto violation = run_for(config_.calm_ms / 4)) {
         return violation;
     }
     for (auto& [id, r] : replicas_) {
@@ -175,11 +178,17 @@ std::optional<Violation> RaftSim::run() {
             propose(id, Bytes("are you alive"));
         }
     }
-    if (auto violation = run_for(config_.calm_ms / 3)) {
-        return violation;
+    // Whoever is far behind may need a while: some runs allow one small append at a time.
+    constexpr int kPatienceMs = 20'000;
+    for (int waited = 0; waited < kPatienceMs && not_live(); waited += 50) {
+        if (auto violation = run_for(50)) {
+            return violation;
+        }
     }
     return guarded([this] {
-        check_liveness();
+        if (auto violated = not_live()) {
+            throw Violated{*violated};
+        }
         if (listener_ != nullptr) {
             listener_->finish(*this);
         }
@@ -574,46 +583,50 @@ void RaftSim::compact_at(Replica& r, Index index, Bytes state) {
 
 // --- Liveness ------------------------------------------------------------------------------------
 
-void RaftSim::check_liveness() {
+std::optional<Violated> RaftSim::not_live() const {
     const auto id = leader();
     if (id.value == 0) {
         std::string who;
         for (const auto& [replica, r] : replicas_) {
             who += r.node ? describe(*r.node) : fmt::format("; {} is gone", replica.value);
         }
-        throw Violated{"liveness", "no leader after healing" + who};
+        return Violated{"liveness", "no leader after healing" + who};
     }
     const auto& leading = *at(id).node;
     if (!leading.membership_settled()) {
-        throw Violated{"liveness", "a change of members is stuck"};
+        return Violated{"liveness", "a change of members is stuck"};
     }
     for (const auto& [other, r] : replicas_) {
         if (leading.membership().is_member(other) && !r.gone) {
-            check_replica_is_live(r, leading);
+            if (auto violated = not_live(r, leading)) {
+                return violated;
+            }
         }
     }
+    return std::nullopt;
 }
 
-void RaftSim::check_replica_is_live(const Replica& r, const Node& leading) {
+std::optional<Violated> RaftSim::not_live(const Replica& r, const Node& leading) const {
     const auto name = r.id.value;
     if (!r.node || r.node->applied() != leading.applied() ||
         r.node->membership() != leading.membership()) {
         const auto progress = leading.progress();
         const auto it = progress.find(r.id);
         const bool is_snapshotting = it != progress.end() && it->second.snapshotting;
-        throw Violated{
+        return Violated{
             "liveness",
             fmt::format("{} has not caught up with leader {}: {} of {}, match {}{}", name,
                         leading.self().value, r.node ? r.node->applied().value : 0,
-                        leading.applied().value,
-                        it == progress.end() ? 0 : it->second.match.value,
+                        leading.applied().value, it == progress.end() ? 0 : it->second.match.value,
                         is_snapshotting ? ", a snapshot is under way" : "")};
     }
     for (const auto& proposal : r.accepted) {
         if (!invariants_.was_applied(proposal)) {
-            throw Violated{"liveness", fmt::format("a proposal of {} was never applied", name)};
+            return Violated{"liveness", fmt::format("proposal {} of {} was never applied",
+                                                    proposal.sequence & 0xFFFFFFFFU, name)};
         }
     }
+    return std::nullopt;
 }
 
 }  // namespace nbos::testing

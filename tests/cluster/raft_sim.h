@@ -162,8 +162,8 @@ private:
     void compact_at(Replica& r, Index index, Bytes state);
     Bytes state_of(Replica& r);
     void refresh_views();
-    void check_liveness();
-    void check_replica_is_live(const Replica& r, const raft::Node& leader);
+    std::optional<Violated> not_live() const;
+    std::optional<Violated> not_live(const Replica& r, const raft::Node& leading) const;
     void trace(const std::string& line) const;
 
     // raft_sim_faults.cc

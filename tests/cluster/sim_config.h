@@ -18,7 +18,7 @@ struct SimConfig {
     int replicas_max = 8;      // ever, removed and wiped ones included
     int tick_ms = 10;
     int faults_ms = 3000;      // then everything is healed
-    int calm_ms = 2000;        // from healing to the end
+    int calm_ms = 2000;        // from healing until there must be a leader
 
     // Network.
     double drop = 0;
