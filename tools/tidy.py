@@ -185,6 +185,24 @@ def check_version():
         f"src/cli/version_number.h: not version {number.group(1)} of CMakeLists.txt"]
 
 
+def check_dependencies_page():
+    result = subprocess.run([sys.executable, "tools/dependencies_page.py", "--check"], cwd=ROOT,
+                            capture_output=True, text=True)
+    return [result.stderr.strip()] if result.returncode else []
+
+
+def check_links():
+    """Links and pictures of the documentation lead to files."""
+    problems = []
+    for path in files():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", read(path)):
+            if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists():
+                problems.append(f"{path}: the link to {target} leads nowhere")
+    return problems
+
+
 def formatter():
     """clang-format 19, or None: other versions format differently."""
     for name in ("clang-format-19", "clang-format"):
@@ -210,7 +228,8 @@ def check_format():
 
 CHECKS = [check_layers, check_table_has_no_cycle, check_file_sizes, check_function_sizes,
           check_machine_paths, check_registry_hosts, check_unfinished_marks, check_no_coroutines,
-          check_headers, check_dead_headers, check_names, check_version, check_format]
+          check_headers, check_dead_headers, check_names, check_version, check_dependencies_page,
+          check_links, check_format]
 
 
 def main():

@@ -41,6 +41,7 @@ def planted(monkeypatch):
     (tidy.check_headers, "src/raft/a.h", "#pragma once\n"),
     (tidy.check_headers, "src/raft/a.h", "// What it is.\n"),
     (tidy.check_dead_headers, "src/raft/a.h", "// What it is.\n#pragma once\n"),
+    (tidy.check_links, "README.md", "[x](no/such/file.md)"),
     (tidy.check_names, "src/raft/util.h", ""),
 ])
 def test_a_planted_fault_is_found(planted, check, path, text):

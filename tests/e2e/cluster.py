@@ -34,8 +34,9 @@ def poll(what, condition, timeout=60, every=0.1):
 
 
 class Cluster(Rest):
-    def __init__(self, data, hosts=4, token="e2e-token", lab=False):
+    def __init__(self, data, hosts=4, token="e2e-token", lab=False, workspace=None):
         self.data = Path(data)
+        self.workspace = workspace
         self.hosts = hosts
         self.lab = lab
         super().__init__(f"http://127.0.0.1:{free_port()}", token)
@@ -58,6 +59,9 @@ class Cluster(Rest):
     def up(self, timeout=300):
         arguments = ["up", "--detach", "--port", self.port, "--token", self.token,
                      "--hosts", self.hosts]
+        if self.workspace is not None:
+            Path(self.workspace).mkdir(parents=True, exist_ok=True)
+            arguments += ["--workspace", self.workspace]
         self.said = self.cli(*arguments, *([] if self.lab else ["--no-lab"]), timeout=timeout)
         return self
 

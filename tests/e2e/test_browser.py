@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def lab(cluster_folder):
-    cluster = Cluster(cluster_folder / "lab", lab=True)
+    cluster = Cluster(cluster_folder / "lab", lab=True, workspace=cluster_folder / "notebooks")
     try:
         cluster.up()
         yield cluster
