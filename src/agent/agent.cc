@@ -36,13 +36,26 @@ KernelReplica& Agent::add(KernelId kernel, ReplicaId self) {
 
 KernelReplica* Agent::find(KernelId kernel) {
     const auto found = replicas_.find(kernel);
-    return found == replicas_.end() ? nullptr : found->second.get();
+    // A group that broke an invariant has stopped: its replica is dropped at the next tick.
+    const bool runs = found != replicas_.end() && groups_.contains(GroupId{kernel.value});
+    return runs ? found->second.get() : nullptr;
+}
+
+void Agent::drop_stopped() {
+    std::erase_if(replicas_, [this](const auto& entry) {
+        if (groups_.contains(GroupId{entry.first.value})) {
+            return false;
+        }
+        entry.second->stop();
+        gateways_.send(cluster::ReplicaGone{entry.first, entry.second->self()});
+        return true;
+    });
 }
 
 KernelReplica* Agent::owner(InterpreterId id) {
     for (const auto& [kernel, replica] : replicas_) {
         if (replica->interpreter() == id) {
-            return replica.get();
+            return find(kernel);
         }
     }
     return nullptr;  // discarded meanwhile
@@ -70,6 +83,7 @@ void Agent::receive_rpc(std::string_view bytes) {
 }
 
 void Agent::handle(const cluster::Hello&) {
+    drop_stopped();
     gateways_.send(options_.info);
     for (const auto& [kernel, replica] : replicas_) {
         replica->report_status();
@@ -156,6 +170,7 @@ void Agent::peer_is_dead(const HostId& peer) {
     }
     watch(peer, State::kDead);
     groups_.host_is_dead(peer);
+    drop_stopped();
     for (const auto& [kernel, replica] : replicas_) {
         replica->tick(now_);
     }
@@ -176,6 +191,7 @@ void Agent::tick(Instant now) {
     now_ = now;
     groups_.tick();
     groups_.flush();
+    drop_stopped();
     for (const auto& [kernel, replica] : replicas_) {
         replica->tick(now);
     }

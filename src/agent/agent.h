@@ -77,6 +77,7 @@ private:
 
     KernelReplica& add(KernelId kernel, ReplicaId self);
     KernelReplica* find(KernelId kernel);
+    void drop_stopped();
     KernelReplica* owner(InterpreterId id);
     void watch(const HostId& host, State state);
 

@@ -117,6 +117,10 @@ void KernelReplica::role_changed() {
     claimed_.reset();
     if (leads()) {
         wants_lead_ = false;
+        if (wished_options_ && !machine_.options()) {
+            // Its first proposer may be gone before that was committed; a second one is void.
+            propose(replica::Configure{*wished_options_});
+        }
     }
     step_member_change();
     claim_next();
