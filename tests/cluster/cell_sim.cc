@@ -58,6 +58,7 @@ void CellSim::node_started(ReplicaId id) {
     const DriverOptions driver{.faults = healed_ ? CellFaults{} : options_.faults,
                                .planted = options_.planted,
                                .silence_grace = options_.silence_grace,
+                               .cell_ticks_min = options_.cell_ticks_min,
                                .cell_ticks_max = options_.cell_ticks_max,
                                .compact_every = options_.compact_every};
     drivers_[id] = std::make_unique<CellDriver>(id, *this, checker_, driver, rng_.next());

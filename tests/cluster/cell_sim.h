@@ -22,6 +22,7 @@ struct CellSimOptions {
     Planted planted = Planted::kNothing;
     Ticks silence_grace = 60;
     std::size_t compact_every = 0;
+    Ticks cell_ticks_min = 1;
     Ticks cell_ticks_max = 40;
     std::size_t cells = 20;
     Ticks chaos_ticks = 1500;

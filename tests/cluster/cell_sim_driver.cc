@@ -242,7 +242,7 @@ void CellDriver::claim_next(bool racing) {
 
 void CellDriver::begin(Standing claim, const replica::QueuedCell& cell) {
     run_ = Run{.claim = claim, .cell = cell, .base = machine_.sequence(), .began = true};
-    run_->ends_at = now_ + 1 + rng_.below(options_.cell_ticks_max);
+    run_->ends_at = now_ + options_.cell_ticks_min + rng_.below(options_.cell_ticks_max);
     checker_.user_code_began(self_, claim.cell, claim.epoch, interpreter_.state().digest());
 }
 

@@ -38,6 +38,7 @@ struct DriverOptions {
     Planted planted = Planted::kNothing;
     Ticks silence_grace = 60;
     Ticks retry = 50;
+    Ticks cell_ticks_min = 1;
     Ticks cell_ticks_max = 40;
     std::size_t compact_every = 0;  // entries; 0: never
 };
@@ -58,6 +59,7 @@ public:
     const replica::CellMachine& machine() const { return machine_; }
     Index applied() const { return applied_; }
     std::string describe() const;
+    const ModelInterpreter& interpreter() const { return interpreter_; }
     bool running() const { return run_ && run_->began; }
 
 private:
