@@ -10,6 +10,7 @@ import sysconfig
 import types
 
 from .node import Node
+from .types_of import NATIVE_FUNCTIONS
 
 LIBRARY_FOLDERS = tuple(
     {
@@ -90,7 +91,7 @@ class Context:
         """A reference by name; "" when the pickler finds it by itself; None when it has no name."""
         if t is types.BuiltinFunctionType:
             return self._name_of_builtin(obj)
-        if t is types.FunctionType:
+        if t is types.FunctionType or t.__name__ in NATIVE_FUNCTIONS:
             return "" if self._is_importable(obj) else None
         if isinstance(obj, type):
             return "" if self._is_importable(obj) else self._name_of_hidden_type(obj)

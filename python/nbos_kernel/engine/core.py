@@ -7,6 +7,7 @@ as they do without it. See docs/design/0004-first-state-engine.md.
 Threads  The main thread only, and never while user code runs.
 """
 
+import gc
 import os
 import secrets
 
@@ -65,7 +66,8 @@ class Engine:
         """Just before user code runs: lets go of every object."""
         self.roots.before_cell()
         if self._stale:
-            self._rebase()
+            with _no_collections():
+                self._rebase()
         self.known = {}
         for node in self.nodes.values():
             self.known[node_address(node)] = node
@@ -74,6 +76,10 @@ class Engine:
 
     def capture(self):
         """(delta, unsupported) of what has changed since before_cell."""
+        with _no_collections():
+            return self._capture()
+
+    def _capture(self):
         walk = self._walk()
         delta = fmt.DeltaWriter()
         unsupported = []
@@ -94,6 +100,10 @@ class Engine:
         return delta.take(), _unique(unsupported)
 
     def apply(self, delta):
+        with _no_collections():
+            self._apply(delta)
+
+    def _apply(self, delta):
         operations = fmt.read_delta(delta)
         puts = {key[2:]: value for key, value in operations if key[:2] == "o:" and value is not None}
         self._stale = True
@@ -139,10 +149,12 @@ class Engine:
         Objects that only our walk sees as shared get ids of ours, and go out with the next delta.
         """
         self.known = {node_address(node): node for node in self.nodes.values()}
+        kinds_before = {node.id: node.kind for node in self.nodes.values()}
         walk = self._walk()
         new = {node.id for node in walk.nodes if node.id not in self.nodes}
         for node in walk.nodes:
             resend = node.id in new or not new.isdisjoint(node.refs)
+            resend = resend or kinds_before[node.id] != node.kind
             node.sent_generation = node.generation
             node.mark_sent()
             node.in_table = node.id not in new
@@ -174,6 +186,18 @@ class Engine:
             self.bindings.resend(moved)
             self.roots.resend(moved)
             moved = made_anew
+
+
+class _no_collections:
+    """A walk makes many short-lived objects and no garbage: collections in between find nothing."""
+
+    def __enter__(self):
+        self._enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *exc):
+        if self._enabled:
+            gc.enable()
 
 
 def node_address(node):

@@ -9,6 +9,7 @@ The names of kinds are part of the format (docs/reference/state-format.md).
 
 import collections
 import functools
+import os
 import sqlite3
 import threading
 import types
@@ -17,13 +18,19 @@ from contextvars import ContextVar
 
 from . import rebuild, reduce
 from .types_of import ATOMS
+from .unavailable import Unavailable, facts_of
 
 
 class Kind:
     name = None
+    name_bytes = b""
     plain_test = None
     order = 1  # fills run in this order; keys that need state to hash come last
+    always_fill = False  # also when there is no state: what a live object has must go
     code = False  # other objects cannot be made before it is filled (their class has to work)
+
+    def __init_subclass__(cls):
+        cls.name_bytes = cls.name.encode()
 
     def split(self, obj, walk):
         raise NotImplementedError
@@ -152,15 +159,20 @@ class ObjectKind(Kind):
     """An instance whose whole state is its __dict__ and its slots."""
 
     name = "object"
+    always_fill = True
 
     def split(self, obj, walk):
-        return type(obj), reduce.state_of(obj)
+        attributes, slots = state = reduce.state_of(obj)
+        if slots is None:
+            return type(obj), attributes
+        walk.exempt(attributes, slots)
+        return type(obj), state
 
     def make(self, create):
         return object.__new__(create)
 
     def fill(self, obj, state, fresh):
-        rebuild.set_state(obj, state)
+        rebuild.set_state(obj, state if type(state) is tuple else (state, None))
 
 
 class CounterKind(Kind):
@@ -170,7 +182,9 @@ class CounterKind(Kind):
     order = 3
 
     def split(self, obj, walk):
-        return type(obj), (list(dict.items(obj)), dict(vars(obj)))
+        items, attributes = list(dict.items(obj)), dict(vars(obj))
+        walk.exempt(items, attributes)
+        return type(obj), (items, attributes)
 
     def make(self, create):
         return create.__new__(create)
@@ -210,6 +224,7 @@ class ReduceKind(Kind):
         function, args, state, items, pairs, setter = reduce.itself(obj, walk)
         items = list(items) if items is not None else None
         pairs = list(pairs) if pairs is not None else None
+        walk.exempt(args, state, items, pairs)
         if state is None and items is None and pairs is None:
             return (function, args), None
         return (function, args), (state, items, pairs, setter)
@@ -359,7 +374,7 @@ class SqliteKind(Kind):
 
     def split(self, obj, walk):
         for _, database, path in obj.execute("PRAGMA database_list"):
-            if path:
+            if os.path.isabs(path or ""):  # a deserialized database has a made-up relative name
                 raise TypeError(f"the database {path} belongs to one host")
         return (obj.isolation_level,), (obj.serialize(), obj.row_factory, obj.text_factory)
 
@@ -414,12 +429,12 @@ class WeakSetKind(Kind):
 class UnavailableKind(Kind):
     name = "unavailable"
 
-    def split(self, obj, walk, reason):
+    def split(self, obj, walk, reason=None):
+        if reason is None:
+            return facts_of(obj), None  # it was not carried to here, and stays so
         return walk.unavailable(obj, reason)[1], None
 
     def make(self, create):
-        from .unavailable import Unavailable
-
         return Unavailable(*create)
 
 
@@ -469,6 +484,7 @@ _BY_TYPE = {
     weakref.WeakValueDictionary: WeakMappingKind(),
     weakref.WeakKeyDictionary: WeakMappingKind(),
     weakref.WeakSet: WeakSetKind(),
+    Unavailable: UNAVAILABLE,
 }
 _BY_NAME = {
     kind.name: kind

@@ -101,10 +101,10 @@ class Loader:
 
     def _fill(self, node_id):
         parts = self._parts[node_id]
-        if not parts[2] or node_id in self._filled:
+        node = self._nodes[node_id]
+        if not node.kind_object.always_fill and not parts[2] or node_id in self._filled:
             self._filled.add(node_id)
             return
-        node = self._nodes[node_id]
         state = self.load(parts[2], parts[3:])
         node.kind_object.fill(node.obj, state, self._fresh[node_id])
         self._filled.add(node_id)

@@ -9,10 +9,16 @@ import sys
 import types
 
 from . import table_format as fmt
+from .dict_versions import Watched, dict_of_class
 from .root import Root
 from .types_of import ATOMS
 
 _ABSENT = object()
+
+
+def _mark():
+    """Changes whenever a module is added: new ones come last."""
+    return len(sys.modules), next(reversed(sys.modules))
 
 
 class ImportedModules(Root):
@@ -24,15 +30,18 @@ class ImportedModules(Root):
     def __init__(self, engine):
         self._engine = engine
         self._known = set()
+        self._mark = None
         self._new = []
 
     def take_baseline(self):
         self._known = set(sys.modules)
+        self._mark = _mark()
 
     def walk(self, walk):
         self._new = []
-        if len(sys.modules) == len(self._known) and self._known >= sys.modules.keys():
+        if self._mark == _mark():
             return
+        self._mark = _mark()
         added = [name for name in list(sys.modules) if name not in self._known]
         context = self._engine.context
         self._new = [n for n in added if _importable(sys.modules.get(n), context)]
@@ -48,6 +57,7 @@ class ImportedModules(Root):
     def rebase(self, new):
         self._new = []
         self._known = set(sys.modules)
+        self._mark = _mark()
 
     def apply(self, key, value):
         import importlib
@@ -77,25 +87,43 @@ class Patches(Root):
 
     def __init__(self, engine):
         self._engine = engine
-        self._modules = {}  # name -> (module, attributes as imported)
-        self._classes = {}  # (module name, class name) -> (class, attributes as first seen)
+        self._targets = {}  # key -> (module or class, attributes as first seen)
+        self._versions = Watched()
+        self._patched = set()  # keys with differences when last looked at
+        self._own = set()  # keys of modules of the user's own
+        self._modules = None  # mark of sys.modules when last looked at
+        self._bound = set()  # names of modules whose classes have been noted
         self._sent = {}  # key -> (data, refs)
         self._changes = {}
+        self._unsupported = []
 
     def take_baseline(self):
         for name, module in list(sys.modules.items()):
-            self._watch(name, module, fresh=True)
+            self._watch_module(name, module)
+        self._modules = _mark()
 
-    def _watch(self, name, module, fresh):
+    def _watch_module(self, name, module):
         if not isinstance(module, types.ModuleType) or name == "__main__":
             return
-        if self._engine.context.module_name(module) != name:
+        if self._engine.context.module_name(module) != name or name.startswith("nbos_kernel"):
             return
-        attributes = vars(module)
+        key = "p:" + name
+        if not self._engine.context.is_library(name):
+            self._own.add(key)
+        self._watch(key, module, vars(module))
+
+    def _watch(self, key, target, attributes):
+        known = self._targets.get(key)
+        if known is not None and known[0] is target:
+            return
         seen = dict(attributes)
-        if not fresh:
-            seen = {k: v for k, v in seen.items() if not self._is_users(v)}
-        self._modules[name] = (module, seen)
+        users = [k for k, v in seen.items() if self._is_users(v)]
+        for name in users:
+            del seen[name]
+        if users:
+            self._patched.add(key)
+        self._targets[key] = (target, seen)
+        self._versions.add(key, attributes)
 
     def _is_users(self, value):
         """Made by user code, so it cannot have come with a library."""
@@ -109,28 +137,26 @@ class Patches(Root):
     def walk(self, walk):
         self._changes = {}
         self._unsupported = []
-        found = {}
-        if len(sys.modules) != len(self._modules):
+        if self._modules != _mark():
+            self._modules = _mark()
             for name, module in list(sys.modules.items()):
-                known = self._modules.get(name)
-                if known is None or known[0] is not module:
-                    self._watch(name, module, fresh=False)
-        for name, (module, seen) in self._modules.items():
-            if self._engine.context.is_library(name):
-                changed = self._changed(vars(module), seen)
+                self._watch_module(name, module)
+        written = self._versions.written()
+        self._watch_classes(written)
+        looked_at = self._patched.union(written, self._own)
+        found = {}
+        for key in sorted(looked_at):
+            target, seen = self._targets[key]
+            if key in self._own:
+                changed = self._variables(key[2:], target)
             else:
-                changed = self._variables(name, module)
-            if changed:
-                found["p:" + name] = changed
-        for key, cls, seen in self._classes_in_sight():
-            changed = self._changed(vars(cls), seen)
+                changed = self._changed(vars(target), seen)
             if changed:
                 found[key] = changed
+        self._patched = set(found)
         self._compare(found, walk)
 
     def _changed(self, now, seen):
-        if now == seen if type(now) is dict and _identical(now, seen) else False:
-            return None
         changed = {}
         for key, value in list(now.items()):
             before = seen.get(key, _ABSENT)
@@ -160,29 +186,29 @@ class Patches(Root):
             out[key] = value
         return out
 
-    def _classes_in_sight(self):
-        """Library classes that the namespace or a module bound in it offers."""
+    def _watch_classes(self, written):
+        """Library classes that the namespace, or a module bound in it, offers."""
         context = self._engine.context
         for value in list(context.namespace.values()):
             if isinstance(value, type):
-                yield from self._class(value)
-            elif isinstance(value, types.ModuleType):
-                for inner in list(vars(value).values()):
-                    if isinstance(inner, type):
-                        yield from self._class(inner)
+                self._watch_class(value)
+            elif type(value) is types.ModuleType:
+                name = value.__name__
+                if name not in self._bound or "p:" + name in written:
+                    self._bound.add(name)
+                    for inner in list(vars(value).values()):
+                        if isinstance(inner, type):
+                            self._watch_class(inner)
 
-    def _class(self, cls):
+    def _watch_class(self, cls):
         module = cls.__module__
-        if module == "__main__" or not cls.__flags__ & (1 << 9):
+        if module in ("__main__", "builtins") or not cls.__flags__ & (1 << 9):
             return
         key = f"p:{module}:{cls.__qualname__}"
-        known = self._classes.get(key)
-        if known is None or known[0] is not cls:
-            if not self._engine.context._is_importable(cls):
-                return
-            seen = {k: v for k, v in vars(cls).items() if not self._is_users(v)}
-            known = self._classes[key] = (cls, seen)
-        yield key, cls, known[1]
+        known = self._targets.get(key)
+        context = self._engine.context
+        if known is None and context.is_library(module) and context._is_importable(cls):
+            self._watch(key, cls, dict_of_class(cls))
 
     def _compare(self, found, walk):
         for key, changed in found.items():
@@ -231,6 +257,7 @@ class Patches(Root):
             else:
                 setattr(target, name, item)
         self._sent[key] = (b"", frozenset())
+        self._patched.add(key)
 
     def forget(self, key):
         target, seen = self._target(key)
@@ -256,29 +283,16 @@ class Patches(Root):
 
         module_name, _, class_name = key[2:].partition(":")
         module = importlib.import_module(module_name)
-        if module_name not in self._modules:
-            self._watch(module_name, module, fresh=True)
         if not class_name:
-            library = self._engine.context.is_library(module_name)
-            return module, self._modules[module_name][1] if library else None
+            self._watch_module(module_name, module)
+            return module, None if key in self._own else self._targets[key][1]
         target = module
         for part in class_name.split("."):
             target = getattr(target, part)
-        known = self._classes.get(key)
-        if known is None:
-            seen = {k: v for k, v in vars(target).items() if not self._is_users(v)}
-            known = self._classes[key] = (target, seen)
-        return target, known[1]
+        self._watch(key, target, dict_of_class(target))
+        return target, self._targets[key][1]
 
 
 class _Gone:
     """In place of the value of a deleted attribute."""
 
-
-def _identical(now, seen):
-    if len(now) != len(seen):
-        return False
-    return all(map(_is, now.values(), seen.values()))
-
-
-from operator import is_ as _is  # noqa: E402

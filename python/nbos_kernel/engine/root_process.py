@@ -29,17 +29,21 @@ class Environment(ValueRoot):
     def __init__(self):
         super().__init__()
         self._start = {}
+        self._raw = self._value = None
 
     def take_baseline(self):
         self._start = dict(os.environ)
+        self._raw = None
         super().take_baseline()
 
     def read(self):
+        raw = os.environ._data  # the undecoded mapping, which is cheap to compare
+        if raw == self._raw:
+            return self._value
         now = dict(os.environ)
-        if now == self._start:
-            return {}
         changed = {k: v for k, v in now.items() if self._start.get(k) != v}
         changed.update(dict.fromkeys(self._start.keys() - now.keys()))
+        self._raw, self._value = dict(raw), changed
         return changed
 
     def set(self, value):

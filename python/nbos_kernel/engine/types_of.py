@@ -42,6 +42,8 @@ _CHECKED = {
     types.ModuleType,
     type,
 }
+# Functions of extension modules have types of their own, by these names in every package.
+NATIVE_FUNCTIONS = ("cython_function_or_method", "fused_cython_function", "ufunc")
 _NODES = {types.CellType}
 _PERMANENT = {
     **dict.fromkeys(_VALUES, VALUE),
@@ -73,6 +75,8 @@ class TypeCodes:
         if issubclass(t, Enum):
             return VALUE
         if issubclass(t, types.ModuleType):
+            return BY_NAME_CHECK
+        if t.__name__ in NATIVE_FUNCTIONS:
             return BY_NAME_CHECK
         bases = {(b.__module__, b.__name__) for b in t.__mro__}
         if ("numpy", "ndarray") in bases:

@@ -20,10 +20,14 @@ from .types_of import ATOMS, BY_NAME_CHECK, INLINE, NODE, STORAGE, VALUE, TypeCo
 
 try:
     from xxhash import xxh3_128 as _hasher
+    from xxhash import xxh3_128_digest as _digest
 except ImportError:
 
     def _hasher(data=b""):
         return hashlib.blake2b(data, digest_size=16)
+
+    def _digest(data):
+        return hashlib.blake2b(data, digest_size=16).digest()
 
 
 _OURS = (tuple, list, dict)
@@ -58,6 +62,7 @@ class Walk(pickle.Pickler):
         self._tokens = []
         self._tokens_of = {}  # node id -> tokens of its latest pickle
         self._top = None
+        self._exempt = {}  # address -> object of ours that is inlined even when nothing else is
         self._keep = []  # objects made for pickles: their addresses must stay theirs
 
     # ---- called by the C pickler for every object ------------------------------------------------
@@ -84,7 +89,7 @@ class Walk(pickle.Pickler):
         if code is VALUE:
             return None
         if code is INLINE:
-            if self.no_inline:
+            if self.no_inline and address not in self._exempt:
                 return self._promote(obj, address, t)
         elif code is NODE:
             return self._promote(obj, address, t)
@@ -144,6 +149,12 @@ class Walk(pickle.Pickler):
             self._refs = set()
             return self.reference_to_storage(obj)
         return self.node_of(obj, parent).id
+
+    def exempt(self, *objects):
+        """Kinds say which parts of a state they have just made: those are never objects with ids."""
+        if self.no_inline:
+            for obj in objects:
+                self._exempt[id(obj)] = obj
 
     def take_unsupported(self):
         """What the last root_section could not carry."""
@@ -231,16 +242,17 @@ class Walk(pickle.Pickler):
         node.kind = kind.name
         node.create_refs = create_refs
         node.refs = self._refs | create_refs
-        node.create_digest = create_digest = _hasher(create_part).digest()
+        node.create_digest = create_digest = _digest(create_part)
         renewed = node.sent_create is not None and node.sent_create != create_digest
         node.generation = node.sent_generation + (1 if renewed or node.bumped else 0)
-        meta = b"%s %d" % (kind.name.encode(), node.generation)
-        hasher = _hasher(meta)
-        hasher.update(create_digest)
-        hasher.update(state_part)
-        for buffer in buffers:
-            hasher.update(buffer)
-        node.digest = hasher.digest()
+        meta = b"%s %d" % (kind.name_bytes, node.generation)
+        if buffers:
+            hasher = _hasher(meta + create_digest + state_part)
+            for buffer in buffers:
+                hasher.update(buffer)
+            node.digest = hasher.digest()
+        else:
+            node.digest = _digest(meta + create_digest + state_part)
         changed = node.digest != node.sent_digest or self.forced
         node.parts = [meta, create_part, state_part, *buffers] if changed else None
 
@@ -284,6 +296,7 @@ class Walk(pickle.Pickler):
         """Lets go of all objects; the walk is over."""
         self.owner.clear()
         self._keep.clear()
+        self._exempt.clear()
         self._top = None
         self.known = {}
         self._memory.clear()
