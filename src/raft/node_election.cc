@@ -107,17 +107,21 @@ void Node::Impl::send_vote_requests(MessageKind kind, Term in_term, bool force) 
     ask.insert(members.outgoing.begin(), members.outgoing.end());
     ask.erase(self);
     for (const auto id : ask) {
-        auto m = message(kind, id);
-        m.term = in_term;
-        m.index = log.last();
-        m.log_term = log.last_term();
-        m.force = force;
-        // A real candidacy must be on disk first: it is a vote for ourselves.
-        if (kind == MessageKind::kVote && !NBOS_MUTANT(mutants, forget_vote)) {
-            send_after_persist(std::move(m));
-        } else {
-            send(std::move(m));
-        }
+        send_vote_request(kind, id, in_term, force);
+    }
+}
+
+void Node::Impl::send_vote_request(MessageKind kind, ReplicaId to, Term in_term, bool force) {
+    auto m = message(kind, to);
+    m.term = in_term;
+    m.index = log.last();
+    m.log_term = log.last_term();
+    m.force = force;
+    // A real candidacy must be on disk first: it is a vote for ourselves.
+    if (kind == MessageKind::kVote && !NBOS_MUTANT(mutants, forget_vote)) {
+        send_after_persist(std::move(m));
+    } else {
+        send(std::move(m));
     }
 }
 
@@ -159,6 +163,10 @@ void Node::Impl::on_pre_vote(const Message& m) {
         }
     }
     send_after_hard_state(std::move(reply));
+    // It refused us because it had heard the leader, and now campaigns itself: it has learned.
+    if (ours_is_first && votes_.erase(m.from) != 0) {
+        send_vote_request(MessageKind::kPreVote, m.from, Term{term.value + 1}, false);
+    }
 }
 
 void Node::Impl::on_pre_vote_reply(const Message& m) {

@@ -102,6 +102,7 @@ private:
     void start_pre_vote();
     void start_election(bool force);
     void send_vote_requests(MessageKind kind, Term in_term, bool force);
+    void send_vote_request(MessageKind kind, ReplicaId to, Term in_term, bool force);
     void count_votes();
     void reset_election_timer();
     void heard_from_leader(ReplicaId from);
