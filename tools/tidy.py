@@ -21,7 +21,7 @@ TEXT = (".cc", ".h", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mjs", ".j
 # Written in pieces, so that this file does not find itself.
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:wo" + r"rk/(?:main|shared)|ro" + r"ot/|ho" + r"me/\w+/)")
 REGISTRY_HOSTS = re.compile(
-    r"registry\.npm" + r"js|pypi\." + r"org|pythonhosted|deb\.debian|snapshot\.debian")
+    r"registry\.npm" + r"js|pypi\." + r"org|python" + r"hosted|(deb|snapshot)\.deb" + r"ian")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 COROUTINES = re.compile(r"\bco_(?:await|return|yield)\b")
 
