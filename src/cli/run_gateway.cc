@@ -1,12 +1,8 @@
 #include "cli/run_gateway.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -16,6 +12,7 @@
 #include "base/log.h"
 #include "cli/version_number.h"
 #include "gateway/gateway.h"
+#include "io/background_file.h"
 #include "io/event_loop.h"
 #include "io/hosts_file.h"
 #include "io/http_server.h"
@@ -52,35 +49,16 @@ Result<std::string> read_token(const std::string& path) {
     return token;
 }
 
-// Written beside the file and renamed over it: a crash leaves the old text or the new one.
 class FileStore final : public gateway::TableStore {
 public:
-    explicit FileStore(std::string path) : path_(std::move(path)) {}
+    explicit FileStore(const std::string& path) : path_(path), file_(path) {}
 
     std::string load() const { return contents(path_); }
-
-    void save(const std::string& text) override {
-        const std::string draft = path_ + ".new";
-        const int file = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        bool good = file >= 0;
-        for (std::size_t at = 0; good && at < text.size();) {
-            const auto written = write(file, text.data() + at, text.size() - at);
-            good = written > 0;
-            at += good ? static_cast<std::size_t>(written) : 0;
-        }
-        good = good && fsync(file) == 0;
-        const int why = errno;
-        if (file >= 0) {
-            close(file);
-        }
-        if (!good || rename(draft.c_str(), path_.c_str()) != 0) {
-            log_error("gateway", "cannot write {}: {}; sessions will not survive a restart", path_,
-                      std::strerror(good ? errno : why));  // NOLINT(concurrency-mt-unsafe)
-        }
-    }
+    void save(const std::string& text) override { file_.save(text); }
 
 private:
     std::string path_;
+    io::BackgroundFile file_;
 };
 
 class Folders final : public gateway::Workspace {
@@ -225,6 +203,7 @@ private:
     }
 
     void drain() {
+        gateway_->stop();
         server_->drain(kServiceRestart, "the gateway restarts");
         loop_.after(kDrain, [this] { loop_.stop(); });
     }

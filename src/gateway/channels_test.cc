@@ -353,5 +353,30 @@ TEST_F(Channels, ARestartedGatewayFindsKernelsAndDeliversWhatEndsLater) {
                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
+TEST_F(Channels, WhatARestartMissesIsKeptForTheClientAndNothingIsShownTwice) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    const auto dated = [&](const std::string& id, milliseconds at) {
+        auto message = stream(id, "s1", "m1", id);
+        message.header.insert(1, R"("date": ")" + jupyter::iso_time(clock_.wall() + at) + R"(", )");
+        return message;
+    };
+    const auto before = dated("before", milliseconds(-500));
+    const auto between = dated("between", milliseconds(500));
+    const auto after = dated("after", milliseconds(900));
+    gateway_->stop();
+    restart_gateway();
+    all_up();
+    report(group_);
+    output(group_, "h1", after);  // its client is not back yet
+    auto again = connect(group_.kernel, "s1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {before, between, after};
+    tell("h1", ended);
+    EXPECT_THAT(again.take(), ElementsAre("iopub status busy < m1", "iopub stream after < m1",
+                                          "iopub stream between < m1",
+                                          "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 }  // namespace
 }  // namespace nbos::gateway

@@ -63,6 +63,12 @@ void ClientTable::close(ClientId id, Instant now) {
     }
 }
 
+void ClientTable::expect(const std::string& session, Instant now) {
+    if (!session.empty() && !knows(session)) {
+        kept_for(session, now);
+    }
+}
+
 void ClientTable::close_all(std::uint16_t code, std::string_view reason) {
     for (const auto& [id, client] : std::map(clients_)) {
         client.socket->close(code, reason);  // calls back into close()

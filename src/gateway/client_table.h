@@ -47,6 +47,7 @@ public:
 
     void open(ClientId id, Client client, const Missing& missing);
     void close(ClientId id, Instant now);
+    void expect(const std::string& session, Instant now);  // keeps messages for it from now on
     void name_session(ClientId id, const std::string& session, const Missing& missing);
     void close_all(std::uint16_t code, std::string_view reason);
 

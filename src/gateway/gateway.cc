@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "jupyter/message_factory.h"
 #include "jupyter/rest_models.h"
 #include "jupyter/ws_frames.h"
 
@@ -89,6 +90,7 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
                              "again on their hosts, notebooks reconnect by kernel id");
         return;
     }
+    kernels_.heard_until(tables->stopped);
     for (const auto& [id, spec] : tables->kernels) {
         kernels_.remember(id, spec);
     }
@@ -102,8 +104,11 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
 
 Gateway::~Gateway() = default;
 
-void Gateway::save() {
+void Gateway::stop() { save(jupyter::iso_time(ports_.clock.wall())); }
+
+void Gateway::save(const std::string& stopped) {
     SavedTables tables;
+    tables.stopped = stopped;
     for (const auto& [id, kernel] : kernels_.all()) {
         tables.kernels[id] = kernel->spec;
     }

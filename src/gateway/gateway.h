@@ -61,6 +61,7 @@ public:
     void host_changed(const HostId& host, HostState state);
     void receive(const HostId& from, std::string_view rpc);
     void tick();
+    void stop();  // before the sockets close: notes how far clients have heard everything
 
     void handle(jupyter::HttpRequest request, Respond respond) override;
     std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> upgrade(
@@ -106,7 +107,7 @@ private:
     // Whether every host that can has reported: before that a list would be too short.
     bool caught_up() const;
     bool all_reported() const;
-    void save();
+    void save(const std::string& stopped = {});
 
     void answer(const Call& call, int status, std::string body);
     void refuse(const Call& call, int status, std::string_view message);

@@ -49,6 +49,8 @@ public:
         KernelActions& actions;
         // kernelspec -> content of its kernel_info_reply, once one was seen
         std::map<std::string, std::string>& infos;
+        // Outputs before this message date reached the clients through an earlier gateway.
+        std::string heard_until = {};
         std::size_t queued_max = 1000;
         std::size_t stream_bytes_max = 8U << 20U;  // tornado clients close above 10 MiB a frame
     };
@@ -120,6 +122,7 @@ private:
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
+    bool heard_before(const PendingCell& cell, const jupyter::Message& output) const;
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
     void enter_incarnation(std::uint64_t incarnation);
     std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to

@@ -75,6 +75,9 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
         if (!cell->shown.add(header.msg_id)) {
             return;
         }
+        if (header.msg_type == "execute_input") {
+            cell->execution_count = jupyter::uint_field(message.content, "execution_count");
+        }
         say_busy(*cell);
     }
     touch();
@@ -122,8 +125,18 @@ void KernelChannels::reply(const cluster::KernelOutput& output, const jupyter::H
     }
 }
 
+bool KernelChannels::heard_before(const PendingCell& cell, const jupyter::Message& output) const {
+    if (!cell.foreign || shared_.heard_until.empty()) {
+        return false;
+    }
+    const auto date = jupyter::string_field(output.header, "date");
+    return !date.empty() && date < shared_.heard_until;  // one format, one time zone
+}
+
+// Whoever asked for it will come back: nothing of it may be lost until then.
 PendingCell& KernelChannels::foreign_cell(const std::string& session, const std::string& msg_id,
                                           std::string parent) {
+    clients_.expect(session, now());
     return cells_.add(PendingCell{.session = session,
                                   .msg_id = msg_id,
                                   .parent = std::move(parent),
@@ -176,7 +189,8 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
-        if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
+        if (header.msg_type != "status" && cell.shown.add(header.msg_id) &&
+            !heard_before(cell, output)) {
             say_busy(cell);
             broadcast(output);
         }
@@ -213,7 +227,7 @@ void KernelChannels::answer_failed_cell(const PendingCell& cell, std::string_vie
     broadcast(factory.error(session_, cell.parent, ename, evalue));
     clients_.send(cell.client, cell.session,
                   factory.error_reply(Channel::kShell, "execute_reply", session_, cell.parent,
-                                      ename, evalue),
+                                      ename, evalue, cell.execution_count),
                   now());
     broadcast(factory.status(session_, cell.parent, "idle"));
 }

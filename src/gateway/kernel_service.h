@@ -93,6 +93,7 @@ public:
     Kernel* find(KernelId id);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }
     void remember(KernelId id, const std::string& spec);  // saved by an earlier gateway
+    void heard_until(const std::string& date) { shared_.heard_until = date; }
     void remember_deleted(KernelId id) { deleted_.insert(id); }
     const std::set<KernelId>& deleted() const { return deleted_; }
 

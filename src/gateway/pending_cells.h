@@ -37,6 +37,7 @@ struct PendingCell {
     bool foreign = false;  // asked for through a gateway that is gone: never sent from here
     bool busy = false;     // its busy has been sent
     std::uint64_t incarnation = 0;
+    std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
 
     HostId sent_to;
     std::uint64_t connection = 0;

@@ -105,7 +105,8 @@ std::string to_json(const SavedTables& tables) {
     return json::serialize(json::object{{"version", 1},
                                         {"kernels", std::move(kernels)},
                                         {"deleted", std::move(deleted)},
-                                        {"sessions", std::move(sessions)}}) +
+                                        {"sessions", std::move(sessions)},
+                                        {"stopped", tables.stopped}}) +
            "\n";
 }
 
@@ -130,6 +131,7 @@ std::optional<SavedTables> parse_tables(std::string_view text) {
         !parse_all("sessions", parse_session)) {
         return std::nullopt;
     }
+    tables.stopped = text_of(*object, "stopped");
     return tables;
 }
 
