@@ -73,6 +73,13 @@ SimConfig SimConfig::draw(std::uint64_t seed) {
     c.eager_changes = c.change_members_every_ms > 0 && rng.chance(0.5);
     c.new_leader_crashes = rng.chance(0.25) ? 0.1 * between(rng, 1, 9) : 0;
     c.command_bytes_max = rng.chance(0.3) ? 600 : 40;
+    if (c.new_leader_crashes > 0 && rng.chance(0.5)) {
+        // Figure 3.7 of the thesis: leaders that die while old entries trickle out one by one.
+        c.voters = 5;
+        c.options.append_bytes_max = 64;
+        c.options.inflight_bytes_max = 256;
+        c.drop += 0.1;
+    }
     return c;
 }
 
