@@ -25,6 +25,9 @@ from dataclasses import dataclass, field
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "test-output"
 TAIL_LINES = 60
+SANITIZED_SEEDS = 50
+LONG_SEEDS = 100_000
+LONG_LIMIT_S = 24 * 3600
 
 
 @dataclass
@@ -116,16 +119,39 @@ def run_programs(preset, options):
     if not build(preset, options):
         return failure(f"build {preset}")
     print(f"  built {preset} in {time.monotonic() - began:.0f} s", flush=True)
-    xml = OUTPUT / f"{preset}-xml"
+    if preset != "asan":
+        return run_ctest(preset, preset, [], {})
+    # Sanitized simulators look for other bugs than more seeds would; the planted bugs need many.
+    counts = run_ctest(preset, "asan", ["--exclude-regex", "_sim_|_mutants_"], {})
+    counts.add(run_ctest(preset, "asan-sim", ["--tests-regex", "_sim_"],
+                         {"NBOS_SEEDS": f"1:{SANITIZED_SEEDS}"}))
+    return counts
+
+
+def run_ctest(preset, name, arguments, env):
+    xml = OUTPUT / f"{name}-xml"
     shutil.rmtree(xml, ignore_errors=True)
     xml.mkdir(parents=True)
-    env = {"GTEST_OUTPUT": f"xml:{xml}/", "UBSAN_OPTIONS": "print_stacktrace=1"}
-    if options.long:
-        env["NBOS_LONG"] = "1"
-    summary = OUTPUT / f"{preset}-ctest.xml"
-    code, log = run_logged(f"ctest-{preset}",
-                           ["ctest", "--preset", preset, "--output-junit", str(summary)], 3600, env)
-    return count_programs(preset, xml, summary, code, log)
+    summary = OUTPUT / f"{name}-ctest.xml"
+    summary.unlink(missing_ok=True)
+    command = ["ctest", "--preset", preset, "--output-junit", str(summary), *arguments]
+    env = {"GTEST_OUTPUT": f"xml:{xml}/", "UBSAN_OPTIONS": "print_stacktrace=1", **env}
+    code, log = run_logged(f"ctest-{name}", command, 3600, env)
+    return count_programs(name, xml, summary, code, log)
+
+
+def run_long_simulators(_options):
+    """A hundred thousand seeds of each simulator, with the programs that the suite cpp has built."""
+    counts = Counts()
+    for program in sorted((ROOT / "build" / "release" / "tests").glob("*_sim_test")):
+        report = OUTPUT / f"long-{program.name}.xml"
+        report.unlink(missing_ok=True)
+        code, log = run_logged(f"long-{program.name}", [str(program)], LONG_LIMIT_S,
+                               {"NBOS_SEEDS": f"1:{LONG_SEEDS}", "GTEST_OUTPUT": f"xml:{report}"})
+        counts.add(read_junit(report, "long: ") if report.exists() else Counts())
+        if code != 0 and not counts.failed:
+            counts.add(failure(f"long: {program.name}, see {log}"))
+    return counts
 
 
 def count_programs(preset, xml, summary, code, log):
@@ -135,7 +161,7 @@ def count_programs(preset, xml, summary, code, log):
         counts.add(read_junit(path, f"{preset}: "))
     programs = ElementTree.parse(summary).iter("testcase") if summary.exists() else []
     for case in programs:
-        name, seconds = case.get("name"), float(case.get("time") or 0)
+        name, seconds = case.get("name").removesuffix("_test"), float(case.get("time") or 0)
         print(f"  {preset} {name}: {seconds:.1f} s", flush=True)
         ran = case.get("status") == "run"
         if name not in reported or (not ran and not read_junit(reported[name]).failed):
@@ -186,6 +212,8 @@ SUITES = [
           lambda options: run_programs("asan", options), lambda options: options.asan),
     Suite("tsan", "the programs with threads again with ThreadSanitizer",
           lambda options: run_programs("tsan", options), lambda options: options.tsan),
+    Suite("long", "100,000 seeds of each simulator", run_long_simulators,
+          lambda options: options.long),
 ]
 
 
