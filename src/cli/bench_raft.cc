@@ -67,7 +67,7 @@ std::string free_address() {
 // One write and fdatasync after the other for a second: what the disk itself costs.
 Result<double> disk_p50(const std::string& directory, std::uint32_t bytes) {
     constexpr std::uint64_t kFileBytes = 64U << 20U;
-    auto file = io::wal::File::make(directory + "/disk", kFileBytes, {});
+    auto file = io::wal::File::make(directory + "/disk", kFileBytes, io::wal::Zeros::kNow, {});
     if (!file) {
         return std::move(file).error();
     }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -25,8 +26,10 @@ int injected(const Fault& fault, std::string_view operation) {
 
 // Past the page cache where the file system allows it: many megabytes of dirty zeros would hold up
 // the next fdatasync of everybody else.
-Status zero(File& file, std::uint64_t size, const Fault& fault) {
+Status zero(File& file, std::uint64_t size, Zeros pace, const Fault& fault,
+            const std::atomic<bool>* stop) {
     constexpr std::size_t kChunkBytes = 1U << 20U;
+    constexpr std::chrono::milliseconds kPause{20};  // so that the disk serves others, too
     const std::unique_ptr<void, decltype(&std::free)> zeros(
         std::aligned_alloc(kPageBytes, kChunkBytes), std::free);
     std::memset(zeros.get(), 0, kChunkBytes);
@@ -34,11 +37,16 @@ Status zero(File& file, std::uint64_t size, const Fault& fault) {
     for (std::uint64_t at = 0; at < size; at += kChunkBytes) {
         const std::string_view part(static_cast<const char*>(zeros.get()),
                                     std::min<std::uint64_t>(kChunkBytes, size - at));
-        if (direct.is_open() && direct.write(at, part, fault)) {
-            continue;
+        if (!(direct.is_open() && direct.write(at, part, fault))) {
+            if (auto written = file.write(at, part, fault); !written) {
+                return written;
+            }
         }
-        if (auto written = file.write(at, part, fault); !written) {
-            return written;
+        if (stop != nullptr && *stop) {
+            return ok();  // the file is deleted anyway
+        }
+        if (pace == Zeros::kSlowly && at + kChunkBytes < size) {
+            std::this_thread::sleep_for(kPause);
         }
     }
     return ok();
@@ -81,7 +89,8 @@ Result<File> File::open(const std::string& path) {
     return File(fd, path, static_cast<std::uint64_t>(info.st_size));
 }
 
-Result<File> File::make(const std::string& path, std::uint64_t size, const Fault& fault) {
+Result<File> File::make(const std::string& path, std::uint64_t size, Zeros zeros,
+                        const Fault& fault, const std::atomic<bool>* stop) {
     if (const int number = injected(fault, "make"); number != 0) {
         return file_error("cannot make", path, number);
     }
@@ -90,9 +99,14 @@ Result<File> File::make(const std::string& path, std::uint64_t size, const Fault
         return file_error("cannot make", path, errno);
     }
     File file(fd, path, size);
-    if (auto zeroed = zero(file, size, fault); !zeroed) {
+    const int number = posix_fallocate(fd, 0, static_cast<off_t>(size));
+    auto made = number == 0 ? ok() : Status(file_error("cannot make", path, number));
+    if (made && zeros != Zeros::kNone) {
+        made = zero(file, size, zeros, fault, stop);
+    }
+    if (!made) {
         unlink(path.c_str());
-        return std::move(zeroed).error();
+        return std::move(made).error();
     }
     if (fsync(fd) != 0) {
         return file_error("cannot sync", path, errno);
@@ -230,7 +244,7 @@ void SegmentPool::prepare() {
         const auto size = next_size();
         const auto name = spare_name();
         lock.unlock();
-        auto made = File::make(name, size, fault_);
+        auto made = File::make(name, size, Zeros::kSlowly, fault_, &stopping_);
         lock.lock();
         if (made) {
             spares_.push_back(*std::move(made));
@@ -254,7 +268,8 @@ Result<File> SegmentPool::take(std::uint64_t bytes, const std::string& name) {
         const auto size = whole_pages(std::max(next_size(), bytes));
         const auto path = spare_name();
         lock.unlock();
-        auto made = File::make(path, size, fault_);
+        const auto zeros = size <= kFirstSegmentBytes ? Zeros::kNow : Zeros::kNone;
+        auto made = File::make(path, size, zeros, fault_);
         if (!made) {
             return std::move(made).error();
         }

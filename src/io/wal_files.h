@@ -1,13 +1,15 @@
 // The files under the write-ahead log: plain calls with their errors as values, and segments made
 // ready ahead of time.
 //
-// A segment file is zeroed and synced once, so that later an fdatasync need not touch metadata; a
-// freed one is used again as it is.
+// A spare segment is zeroed slowly in the background and synced, so that later an fdatasync need
+// not touch metadata; a freed one is used again as it is. Who writes faster gets one that is only
+// allocated.
 //
 // Threads  File and the free functions: any one thread. SegmentPool: its own thread prepares, the
 //          writer thread takes and gives back.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -32,6 +34,10 @@ constexpr std::uint64_t whole_pages(std::uint64_t bytes) {
     return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
+// Whether a new file's blocks are written once. Without it, the first fdatasync of each place also
+// commits metadata (twice the time for 4 KB); writing them takes the disk from others meanwhile.
+enum class Zeros : std::uint8_t { kNone, kNow, kSlowly };
+
 class File {
 public:
     File() = default;
@@ -42,8 +48,9 @@ public:
     File& operator=(File&& other) noexcept;
 
     static Result<File> open(const std::string& path);  // for reading and writing
-    // Zeroed to `size` and synced.
-    static Result<File> make(const std::string& path, std::uint64_t size, const Fault& fault);
+    // Of `size`, synced; reads as zeros. `stop` cuts the zeroing short.
+    static Result<File> make(const std::string& path, std::uint64_t size, Zeros zeros,
+                             const Fault& fault, const std::atomic<bool>* stop = nullptr);
 
     Status write(std::uint64_t offset, std::string_view bytes, const Fault& fault);
     Status sync(const Fault& fault);                                         // fdatasync
@@ -94,7 +101,7 @@ private:
     std::uint64_t taken_ = 0;
     std::uint64_t named_ = 0;
     bool failed_ = false;
-    bool stopping_ = false;
+    std::atomic<bool> stopping_{false};  // set under mutex_, read without it while zeroing
     std::thread thread_;
 };
 
