@@ -57,13 +57,15 @@ Message MessageFactory::error(std::string_view session, std::string_view parent_
 
 Message MessageFactory::error_reply(Channel channel, std::string_view type,
                                     std::string_view session, std::string_view parent_header,
-                                    std::string_view ename, std::string_view evalue) const {
+                                    std::string_view ename, std::string_view evalue,
+                                    std::uint64_t execution_count) const {
     const std::string line = std::string(ename) + ": " + std::string(evalue);
     std::string content = fmt::format(
         R"({{"status": "error", "ename": {}, "evalue": {}, "traceback": [{}])", json_quoted(ename),
         json_quoted(evalue), json_quoted(line));
     if (type == "execute_reply") {
-        content += R"(, "execution_count": null, "user_expressions": {}, "payload": [])";
+        content += fmt::format(R"(, "execution_count": {}, "user_expressions": {{}}, "payload": [])",
+                               execution_count == 0 ? "null" : std::to_string(execution_count));
     }
     return make(channel, type, session, parent_header, content + "}");
 }

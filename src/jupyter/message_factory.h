@@ -34,9 +34,10 @@ public:
     Message error(std::string_view session, std::string_view parent_header, std::string_view ename,
                   std::string_view evalue) const;  // on iopub
     // A reply of `type` with status "error"; for execute_reply with the fields that clients want.
+    // `execution_count` is for an execute_reply; 0: the cell never got one.
     Message error_reply(Channel channel, std::string_view type, std::string_view session,
                         std::string_view parent_header, std::string_view ename,
-                        std::string_view evalue) const;
+                        std::string_view evalue, std::uint64_t execution_count = 0) const;
     Message aborted_reply(std::string_view session, std::string_view parent_header) const;
 
     Uuid new_uuid() const { return new_uuid_(); }

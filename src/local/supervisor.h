@@ -64,6 +64,7 @@ private:
     Status wait_until_healthy(const Report& report);
     Status launch(const std::string& name);
     std::size_t hosts_that_answer() const;
+    bool gateway_serves() const;  // it knows all kernels, and not only that it is there
     bool lab_answers() const;
     Error would_not_start(const std::string& name) const;
 

@@ -264,6 +264,13 @@ std::size_t Supervisor::hosts_that_answer() const {
     return up;
 }
 
+bool Supervisor::gateway_serves() const {
+    const auto answer = io::http_call({.url = plan_.gateway_url() + "/api/nbos/kernels",
+                                       .token = options_.token,
+                                       .limit = kProbeLimit});
+    return answer && answer->status == 200;
+}
+
 bool Supervisor::lab_answers() const {
     const auto answer =
         io::http_call({.url = fmt::format("http://127.0.0.1:{}/api/status", plan_.lab_port),
@@ -286,7 +293,8 @@ Status Supervisor::wait_until_healthy(const Report& report) {
     const auto deadline = steady_clock::now() + kHealthLimit;
     bool lab_is_up = !options_.lab;
     std::size_t hosts_up = 0;
-    while (hosts_up < plan_.hosts.size() || !lab_is_up) {
+    bool serves = false;
+    while (hosts_up < plan_.hosts.size() || !lab_is_up || !serves) {
         reap();
         for (const auto& [name, child] : children_) {
             if (child.process.pid == 0) {
@@ -297,10 +305,11 @@ Status Supervisor::wait_until_healthy(const Report& report) {
             return said(Errc::kIo, "stopped before everything was up");
         }
         if (steady_clock::now() > deadline) {
-            return would_not_start(hosts_up < plan_.hosts.size() ? kGateway : kLab);
+            return would_not_start(lab_is_up ? kGateway : kLab);
         }
         hosts_up = hosts_that_answer();
         lab_is_up = lab_is_up || lab_answers();
+        serves = hosts_up == plan_.hosts.size() && gateway_serves();
         const auto parts = plan_.hosts.size() + (options_.lab ? 2 : 0);
         const auto done = hosts_up + (options_.lab && lab_is_up ? 2 : 0);
         report(kBegin + static_cast<int>(done * (99 - kBegin) / parts),
