@@ -82,10 +82,11 @@ class Conversation:
         return self.send("execute_request", content)
 
     def execute(self, code, answers=(), timeout=60, during=None, **extra):
-        """Runs one cell to its end. `during(run)` is called once when the cell is seen to start."""
+        """Runs one cell to its end. `during(run)` is called once, when the cell has printed."""
         return self.finish(self.submit(code, **extra), answers, timeout, during)
 
     def finish(self, msg_id, answers=(), timeout=60, during=None):
+        """Takes what answers an execute_request that was sent before, until reply and idle."""
         run = CellRun(msg_id)
         answers = list(answers)
         began = time.monotonic()
@@ -98,7 +99,7 @@ class Conversation:
                 continue
             run.sessions.add(message["header"]["session"])
             self._take(run, message, answers)
-            if during and message["header"]["msg_type"] == "execute_input":
+            if during and message["header"]["msg_type"] == "stream":
                 during(run)
                 during = None
         run.seconds = time.monotonic() - began

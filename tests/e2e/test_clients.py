@@ -108,8 +108,8 @@ def test_a_running_cell_is_interrupted(cluster, kernel, conversation):
         assert cluster.call("POST", f"/api/kernels/{kernel}/interrupt")[0] == 204
 
     began = time.monotonic()
-    run = conversation.execute("reached = 1\nimport time\ntime.sleep(60)", timeout=50,
-                               during=interrupt)
+    run = conversation.execute("reached = 1\nprint(reached, flush=True)\n"
+                               "import time\ntime.sleep(60)", timeout=50, during=interrupt)
     assert run.error[0] == "KeyboardInterrupt"
     assert run.statuses == ["busy", "idle"]
     assert time.monotonic() - began < 50
@@ -121,7 +121,8 @@ def test_interrupt_request_on_the_control_channel(conversation):
     def interrupt(_):
         conversation.send("interrupt_request", channel="control")
 
-    run = conversation.execute("while True: pass", timeout=50, during=interrupt)
+    run = conversation.execute("print('on', flush=True)\nwhile True: pass", timeout=50,
+                               during=interrupt)
     assert run.error[0] == "KeyboardInterrupt"
 
 
@@ -243,7 +244,7 @@ def test_busy_is_shown_while_a_cell_runs(cluster, kernel):
         def look(_):
             assert cluster.call("GET", f"/api/kernels/{kernel}")[1]["execution_state"] == "busy"
 
-        conversation.execute("import time\ntime.sleep(1)", during=look)
+        conversation.execute("import time\nprint('on', flush=True)\ntime.sleep(1)", during=look)
         poll("idle again", lambda: cluster.call("GET", f"/api/kernels/{kernel}")[1][
             "execution_state"] == "idle", 10)
 

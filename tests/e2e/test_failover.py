@@ -9,7 +9,7 @@ from cluster import Cluster, poll
 from conftest import running
 
 LOST = "ExecutorLost"
-SLOW = "import time\nlost = 1\nfor _ in range(600):\n    time.sleep(0.1)"
+SLOW = "import time\nlost = 1\nprint('on', flush=True)\nfor _ in range(600):\n    time.sleep(0.1)"
 
 
 def kill_interpreter(cluster, kernel_id):
