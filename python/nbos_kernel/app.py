@@ -49,6 +49,10 @@ class NbosKernelApp(IPKernelApp):
 
     kernel_class = NbosKernel
 
+    def parse_command_line(self, argv=None):
+        """There is none: building a parser for it would cost a tenth of the start."""
+        self.extra_args = []
+
     def init_connection_file(self):
         self.transport = "ipc"
         for name, number in _PORT_OF.items():

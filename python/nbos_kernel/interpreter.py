@@ -56,6 +56,7 @@ class NbosKernel(IPythonKernel):
         }
         # From the loop, so that the agent hears of it only when requests can be served.
         loop.call_soon(self._link.send, frames.HELLO, hello)
+        loop.call_soon(self._engine.prepare)  # while nobody waits
 
     def _on_frame(self, kind, header, body):
         if kind == frames.RUN:

@@ -20,6 +20,13 @@ import socket
 import sys
 
 PR_SET_PDEATHSIG = 1
+# What ipykernel imports only while it starts. None of them starts a thread.
+LATE_IMPORTS = (
+    *("ipykernel.debugger", "IPython.core.debugger", "IPython.core.oinspect", "pdb", "faulthandler"),
+    *("IPython.core.completerlib", "IPython.extensions.storemagic", "IPython.utils.wildcard"),
+    *("tornado.platform.asyncio", "tornado.locks", "tornado.queues"),
+    "jedi",
+)
 LINE_BYTES_MAX = 1 << 20
 
 
@@ -153,6 +160,13 @@ def main(argv=None):
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]
     importlib.import_module("nbos_kernel.app")
+    quiet = "PYDEVD_DISABLE_FILE_VALIDATION"  # or its import writes advice to every log
+    os.environ.setdefault(quiet, "1")
+    for name in LATE_IMPORTS:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass  # an optional part, or another version of IPython
     for name in filter(None, args.preload.split(",")):
         try:
             importlib.import_module(name)

@@ -56,6 +56,10 @@ class Engine:
 
     # ---- life ------------------------------------------------------------------------------------
 
+    def prepare(self):
+        """Whatever of a baseline can be taken before a kernel is there; adopt is then quick."""
+        self.roots.prepare()
+
     def adopt(self, replica):
         """From now on this interpreter belongs to a kernel. Ids of this process are unique in it."""
         self._prefix = f"{replica}.{secrets.token_hex(3)}"

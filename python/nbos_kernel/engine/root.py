@@ -10,6 +10,9 @@ class Root:
     family = False
     label = "process"
 
+    def prepare(self):
+        pass
+
     def take_baseline(self):
         pass
 

@@ -1,10 +1,12 @@
 """IPython's own state: counters, input history, the sources of cells for tracebacks."""
 
 import linecache
+import re
 
 from . import table_format as fmt
 from .root import Root, ValueRoot
 
+_CACHED = re.compile(r"_i{1,3}|_i?\d+")
 _UNDERS = ("_", "__", "___")
 
 
@@ -36,6 +38,11 @@ class IPythonState(ValueRoot):
         shell.execution_count, manager._i00, manager._i, manager._ii, manager._iii, bound = value
         for under, is_bound in zip(_UNDERS, bound):
             setattr(hook, under, names.get(under) if is_bound else "")
+            if is_bound and under in names:
+                shell.user_ns_hidden[under] = names[under]
+        for name in names:
+            if name[:1] == "_" and _CACHED.fullmatch(name):
+                shell.user_ns_hidden[name] = names[name]  # IPython's own, and not listed by %who
 
 
 class History(Root):

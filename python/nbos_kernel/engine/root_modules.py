@@ -97,10 +97,14 @@ class Patches(Root):
         self._changes = {}
         self._unsupported = []
 
-    def take_baseline(self):
+    def prepare(self):
         for name, module in list(sys.modules.items()):
             self._watch_module(name, module)
         self._modules = _mark()
+
+    def take_baseline(self):
+        if self._modules != _mark():
+            self.prepare()
 
     def _watch_module(self, name, module):
         if not isinstance(module, types.ModuleType) or name == "__main__":

@@ -1,11 +1,15 @@
 """What a process has besides objects: environment, directory, search path, hooks, logging."""
 
+import asyncio
 import logging
 import os
 import signal
 import sys
+import threading
 import warnings
+import weakref
 
+from . import table_format as fmt
 from .root import Root, ValueRoot
 
 
@@ -145,8 +149,6 @@ class Hooks(Root):
         self._refs = frozenset()
 
     def _read(self):
-        import threading
-
         hooks = {
             "excepthook": sys.excepthook,
             "unraisablehook": sys.unraisablehook,
@@ -175,8 +177,6 @@ class Hooks(Root):
             self._change = self._data
 
     def emit(self, delta):
-        from . import table_format as fmt
-
         if self._change is None:
             return []
         self._data, self._change = self._change, None
@@ -189,8 +189,6 @@ class Hooks(Root):
         self._change = None
 
     def apply(self, key, value):
-        import threading
-
         for name, start in self._start.items():
             hook = value.get(name, start)
             if name.startswith("signal "):
@@ -200,3 +198,55 @@ class Hooks(Root):
                 threading.excepthook = hook
             else:
                 setattr(sys, name, hook)
+
+
+class Background(Root):
+    """Threads and asyncio tasks that user code started and that still run: reported, once each."""
+
+    label = "threads"
+
+    def __init__(self, engine):
+        self._engine = engine
+        self._known = weakref.WeakSet()
+        self._new = []
+
+    def take_baseline(self):
+        self._known = weakref.WeakSet(threading.enumerate())
+
+    def walk(self, walk):
+        self._new = []
+        for thread in threading.enumerate():
+            if thread in self._known:
+                continue
+            self._known.add(thread)
+            if not isinstance(thread, threading._DummyThread) and self._is_users(thread):
+                self._note(f"(thread {thread.name})", "a thread still runs", thread)
+        for task in self._tasks():
+            if task not in self._known:
+                self._known.add(task)
+                self._note(f"(task {task.get_name()})", "an asyncio task is pending", task)
+
+    def _note(self, path, reason, obj):
+        kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
+        self._new.append({"path": path, "type": kind, "reason": f"{reason}, on this replica only"})
+
+    def _is_users(self, thread):
+        """Made by user code: libraries' pools and IPython's own threads are not the user's business."""
+        target = getattr(thread, "_target", None) or type(thread).run
+        function = getattr(target, "__func__", target)
+        return getattr(function, "__globals__", None) is self._engine.context.namespace
+
+    def _tasks(self):
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        for task in asyncio.all_tasks(loop):
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            if frame is not None and frame.f_globals is self._engine.context.namespace:
+                if task is not asyncio.current_task(loop):
+                    yield task
+
+    def emit(self, delta):
+        new, self._new = self._new, []
+        return new

@@ -8,6 +8,7 @@ from . import kinds, table_format as fmt
 from .root_ipython import CellSources, History, IPythonState
 from .root_modules import ImportedModules, Patches
 from .root_process import (
+    Background,
     Directory,
     Environment,
     Hooks,
@@ -41,9 +42,14 @@ class Roots:
             TorchOptions(),
             DecimalContext(),
             Patches(engine),
+            Background(engine),
         ]
         self._all = self._first + self._rest
         self.notices = []  # what could not be repeated here; shown with the next cell
+
+    def prepare(self):
+        for root in self._all:
+            root.prepare()
 
     def take_baseline(self):
         for root in self._all:
@@ -93,7 +99,7 @@ class Roots:
     def _apply(self, roots, operations, loader):
         for root in roots:
             for key, value in operations:
-                if key.startswith(root.prefix) and (key == root.prefix or root.family):
+                if root.prefix and key.startswith(root.prefix) and (key == root.prefix or root.family):
                     if value is None:
                         root.forget(key)
                         continue
