@@ -137,7 +137,10 @@ class Context:
     def module_name(self, module):
         """The name under which a replica can import the module, or None for one made by hand."""
         name = getattr(module, "__name__", None)
-        if sys.modules.get(name) is not module or getattr(module, "__spec__", None) is None:
+        if sys.modules.get(name) is not module:
+            return None
+        # Modules that the interpreter needs to start itself (_io) get no spec until they are imported.
+        if getattr(module, "__spec__", None) is None and name not in sys.builtin_module_names:
             return None
         return name
 

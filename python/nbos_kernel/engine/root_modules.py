@@ -131,9 +131,11 @@ class Patches(Root):
 
     def _is_users(self, value):
         """Made by user code, so it cannot have come with a library."""
-        if isinstance(value, types.FunctionType):
+        # By type(): isinstance asks the object for __class__, at which torch's deprecated ones warn.
+        t = type(value)
+        if t is types.FunctionType:
             return value.__globals__ is self._engine.context.namespace
-        cls = value if isinstance(value, type) else type(value)
+        cls = value if issubclass(t, type) else t
         return cls.__module__ == "__main__"
 
     # ---- out -------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ class Patches(Root):
         """Library classes that the namespace, or a module bound in it, offers."""
         context = self._engine.context
         for value in list(context.namespace.values()):
-            if isinstance(value, type):
+            if issubclass(type(value), type):
                 self._watch_class(value)
             elif type(value) is types.ModuleType:
                 name = value.__name__
