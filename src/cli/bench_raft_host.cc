@@ -25,7 +25,7 @@ constexpr auto kTick = 50ms;
 constexpr raft::Options kRaft{.election_ticks = 20, .heartbeat_ticks = 2};  // as agents have it
 constexpr auto kWarmUp = 500ms;
 constexpr std::uint32_t kHosts = 3;
-constexpr std::size_t kLogBytes = 64U << 20U;  // of all groups, before they compact
+constexpr std::size_t kLogBytes = 256U << 20U;  // of all groups, before they compact
 
 HostId host_id(std::uint32_t number) { return HostId{fmt::format("host-{}", number)}; }
 GroupId group_id(std::uint32_t number) { return GroupId{Uuid{0xB, number}}; }
