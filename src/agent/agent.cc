@@ -28,8 +28,7 @@ void Agent::restore(std::vector<raft::RestoredGroup> groups) {
 
 KernelReplica& Agent::add(KernelId kernel, ReplicaId self) {
     auto replica = std::make_unique<KernelReplica>(
-        kernel, self,
-        KernelReplica::Ports{options_.host, groups_, interpreters_, gateways_, *this},
+        kernel, self, KernelReplica::Ports{options_.host, groups_, interpreters_, gateways_, *this},
         options_.replica);
     return *(replicas_[kernel] = std::move(replica));
 }

@@ -25,8 +25,8 @@ namespace nbos::agent {
 struct CellRunLimits {
     std::size_t outputs_bytes_max = 1U << 20U;  // of the replicated tail
     std::size_t outputs_max = 1000;
-    std::size_t slice_bytes = 1U << 20U;          // of a delta, in one log entry
-    std::size_t delta_bytes_max = 2ULL << 30U;    // above it the cell's effects are not kept
+    std::size_t slice_bytes = 1U << 20U;        // of a delta, in one log entry
+    std::size_t delta_bytes_max = 2ULL << 30U;  // above it the cell's effects are not kept
 };
 
 class CellRun {

@@ -170,7 +170,8 @@ void KernelReplica::on(const replica::CellEnded& event) {
         } else {
             follow(event);
         }
-    } else if (mine && event.ending == replica::Ending::kExecutorLost && started_ == event.cell.number) {
+    } else if (mine && event.ending == replica::Ending::kExecutorLost &&
+               started_ == event.cell.number) {
         rebuild_interpreter("its cell was given up by the other replicas");
     }
     if (run_ && run_->claim().cell == event.cell.number) {
@@ -241,11 +242,11 @@ void KernelReplica::submit(const jupyter::Message& request) {
     }
     Writer encoded;
     jupyter::encode(encoded, request);
-    propose(replica::Submit{.session = header->session,
-                            .msg_id = header->msg_id,
-                            .stop_on_error =
-                                jupyter::bool_field(request.content, "stop_on_error", true),
-                            .request = encoded.take_bytes()});
+    propose(replica::Submit{
+        .session = header->session,
+        .msg_id = header->msg_id,
+        .stop_on_error = jupyter::bool_field(request.content, "stop_on_error", true),
+        .request = encoded.take_bytes()});
     claim_next();
 }
 
@@ -292,9 +293,10 @@ void KernelReplica::interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta,
     }
     const bool too_large = delta.size() > limits_.cell.delta_bytes_max;
     if (!error.empty() || too_large) {
-        const auto why = too_large ? "what it changed is larger than the limit of " +
-                                         std::to_string(limits_.cell.delta_bytes_max >> 20U) + " MiB"
-                                   : "what it changed could not be captured: " + error;
+        const auto why = too_large
+                             ? "what it changed is larger than the limit of " +
+                                   std::to_string(limits_.cell.delta_bytes_max >> 20U) + " MiB"
+                             : "what it changed could not be captured: " + error;
         propose(replica::ExecutorLost{cell, epoch, why});
         return;
     }
@@ -308,9 +310,9 @@ void KernelReplica::finish_cell() {
     }
     const auto digest = machine_.table().digest_after(run_->delta()->view());
     if (!digest) {
-        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
-                                      "its interpreter sent a malformed delta: " +
-                                          digest.error().what});
+        propose(replica::ExecutorLost{
+            run_->claim().cell, run_->claim().epoch,
+            "its interpreter sent a malformed delta: " + digest.error().what});
         return;
     }
     for (const auto& entry : run_->entries(*digest)) {
@@ -361,7 +363,8 @@ void KernelReplica::answer(const std::string& session, const std::string& msg_id
 
 void KernelReplica::watch_executor() {
     const auto& claim = machine_.standing();
-    if (!claim || (loss_proposed_ == claim->epoch && now_ < loss_proposed_at_ + limits_.proposal_retry)) {
+    if (!claim ||
+        (loss_proposed_ == claim->epoch && now_ < loss_proposed_at_ + limits_.proposal_retry)) {
         return;
     }
     std::string why;
@@ -566,8 +569,8 @@ cluster::KernelStatus KernelReplica::status() const {
     auto state = machine_.queue().empty() ? ExecutionState::kIdle : ExecutionState::kBusy;
     if (interpreter_.failed()) {
         state = ExecutionState::kDead;
-    } else if (!machine_.options() || (machine_.queue().empty() &&
-                                       !interpreter_.current(machine_.sequence()))) {
+    } else if (!machine_.options() ||
+               (machine_.queue().empty() && !interpreter_.current(machine_.sequence()))) {
         state = ExecutionState::kStarting;
     }
     return {.kernel = kernel_,

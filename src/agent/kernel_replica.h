@@ -137,7 +137,7 @@ private:
     std::optional<CellRun> run_;
     std::optional<CellNumber> started_;  // user code of this cell has begun here
     std::deque<Bytes> unproposed_;
-    std::optional<std::pair<CellNumber, Epoch>> claimed_;  // a claim of ours is in flight
+    std::optional<std::pair<CellNumber, Epoch>> claimed_;         // a claim of ours is in flight
     std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
     std::optional<Epoch> loss_proposed_;
     Instant loss_proposed_at_{};

@@ -33,11 +33,10 @@ void log_line(LogLevel level, std::string_view component, std::string_view messa
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
     std::tm utc{};
     gmtime_r(&seconds, &utc);
-    const std::string line =
-        fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z {} {} {}: {}\n", utc.tm_year + 1900,
-                    utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
-                    ms.count() % 1000, kNames[static_cast<std::size_t>(level)], process_name(),
-                    component, message);
+    const std::string line = fmt::format(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z {} {} {}: {}\n", utc.tm_year + 1900,
+        utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, ms.count() % 1000,
+        kNames[static_cast<std::size_t>(level)], process_name(), component, message);
     // Nowhere to report a failed log write to.
     [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
 }

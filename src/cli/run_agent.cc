@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{50};
 constexpr milliseconds kHostsPoll{500};
-constexpr int kElectionTicks = 20;   // a second, doubled at most: a silent leader
+constexpr int kElectionTicks = 20;  // a second, doubled at most: a silent leader
 constexpr int kHeartbeatTicks = 2;
 constexpr std::string_view kGatewayPrefix = "gateway";
 
@@ -97,11 +97,11 @@ public:
         }
         wal_ = std::move(opened->wal);
         agent_ = std::make_unique<agent::Agent>(
-            agent::AgentOptions{.host = HostId{options_.host},
-                                .info = describe(options_.host),
-                                .raft = {.election_ticks = kElectionTicks,
-                                         .heartbeat_ticks = kHeartbeatTicks},
-                                .seed = io::random_u64()},
+            agent::AgentOptions{
+                .host = HostId{options_.host},
+                .info = describe(options_.host),
+                .raft = {.election_ticks = kElectionTicks, .heartbeat_ticks = kHeartbeatTicks},
+                .seed = io::random_u64()},
             *wal_, *this, interpreters_, *this);
         interpreters_.listen(*agent_);
         auto tls = io::issue(options_.pki_dir, options_.host);
@@ -180,9 +180,15 @@ private:
             return;
         }
         switch (state) {
-            case io::PeerState::kUp: agent_->peer_up(peer); break;
-            case io::PeerState::kDown: agent_->peer_down(peer); break;
-            case io::PeerState::kRefused: agent_->peer_is_dead(peer); break;
+            case io::PeerState::kUp:
+                agent_->peer_up(peer);
+                break;
+            case io::PeerState::kDown:
+                agent_->peer_down(peer);
+                break;
+            case io::PeerState::kRefused:
+                agent_->peer_is_dead(peer);
+                break;
         }
     }
 

@@ -131,9 +131,8 @@ Lead get(Reader& in, Tag<Lead>) { return get_request<Lead>(in); }
 
 void put(Writer& out, const ChangeMembers& rpc) {
     out.put(rpc.request).put(rpc.kernel.value);
-    put_optional(out, rpc.add, [&out](const auto& value) {
-        out.put(value.first).put(value.second.value);
-    });
+    put_optional(out, rpc.add,
+                 [&out](const auto& value) { out.put(value.first).put(value.second.value); });
     put_optional(out, rpc.remove, [&out](ReplicaId value) { out.put(value); });
 }
 ChangeMembers get(Reader& in, Tag<ChangeMembers>) {

@@ -106,7 +106,7 @@ struct CellEnded {  // the end of a cell, committed; sent again when its client 
     std::string session;
     std::string msg_id;
     replica::Ending ending = replica::Ending::kResult;
-    std::string reason;  // why there is no reply, for the user
+    std::string reason;                     // why there is no reply, for the user
     std::optional<jupyter::Message> reply;  // the execute_reply
     std::vector<jupyter::Message> outputs;  // a bounded tail; the gateway shows what it has not yet
 };
@@ -123,8 +123,8 @@ struct KernelStatus {  // pushed on every change, by every replica's agent
     replica::KernelOptions options;
     Sequence sequence;
     std::uint64_t incarnation = 0;
-    ReplicaId executor;       // of the running cell, or the last one
-    std::uint32_t queued = 0; // cells that have not ended
+    ReplicaId executor;        // of the running cell, or the last one
+    std::uint32_t queued = 0;  // cells that have not ended
     ExecutionState state = ExecutionState::kStarting;
     std::string interpreter;  // "starting", "ready", "running", "behind", "failed: why"
     std::uint64_t state_bytes = 0;

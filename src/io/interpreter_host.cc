@@ -84,9 +84,8 @@ private:
         auto& slot = processes_[id] = {spec, std::move(adoption), std::move(process)};
         if (auto* zygote = zygote_of(spec)) {
             zygote->fork(token, slot.process->directory(), state_path_);
-            loop_.after(options_.start_timeout, [self = shared_from_this(), id] {
-                self->give_up_starting(id);
-            });
+            loop_.after(options_.start_timeout,
+                        [self = shared_from_this(), id] { self->give_up_starting(id); });
         } else {
             later([this, id, spec] {
                 end(id, fmt::format("no kernelspec named '{}' on this host", spec));
@@ -96,23 +95,24 @@ private:
     }
 
     InterpreterProcess::Callbacks callbacks(InterpreterId id) {
-        return {.warm = [this, id] { became_warm(id); },
-                .adopted = [this, id](bool ok, const std::string& error) { adopted(id, ok, error); },
-                .frame = [this, id](StateFrame type, const std::string& header,
-                                    Bytes body) { frame(id, type, header, std::move(body)); },
-                .message =
-                    [this, id](jupyter::Message message) {
-                        if (listener_ != nullptr) {
-                            listener_->interpreter_message(id, std::move(message));
-                        }
-                    },
-                // The zygote says how it ended; should that word not come, this is the end.
-                .closed =
-                    [this, id] {
-                        loop_.after(std::chrono::seconds(1), [self = shared_from_this(), id] {
-                            self->end(id, "it closed its connection");
-                        });
-                    }};
+        return {
+            .warm = [this, id] { became_warm(id); },
+            .adopted = [this, id](bool ok, const std::string& error) { adopted(id, ok, error); },
+            .frame = [this, id](StateFrame type, const std::string& header,
+                                Bytes body) { frame(id, type, header, std::move(body)); },
+            .message =
+                [this, id](jupyter::Message message) {
+                    if (listener_ != nullptr) {
+                        listener_->interpreter_message(id, std::move(message));
+                    }
+                },
+            // The zygote says how it ended; should that word not come, this is the end.
+            .closed =
+                [this, id] {
+                    loop_.after(std::chrono::seconds(1), [self = shared_from_this(), id] {
+                        self->end(id, "it closed its connection");
+                    });
+                }};
     }
 
     Zygote* zygote_of(const std::string& spec) {
@@ -137,10 +137,8 @@ private:
     void greet(std::unique_ptr<StateSocket> socket) {
         auto* stranger = socket.get();
         strangers_[stranger] = std::move(socket);
-        stranger->start({.frame =
-                             [this, stranger](StateFrame type, const std::string& header, Bytes) {
-                                 recognise(stranger, type, header);
-                             },
+        stranger->start({.frame = [this, stranger](StateFrame type, const std::string& header,
+                                                   Bytes) { recognise(stranger, type, header); },
                          .closed = [this, stranger] { strangers_.erase(stranger); }});
     }
 
@@ -187,8 +185,8 @@ private:
     void give_up_starting(InterpreterId id) {
         auto* process = find(id);
         if (process != nullptr && !process->adopted() && !process->warm()) {
-            end(id, fmt::format("it did not start within {} s",
-                                options_.start_timeout.count() / 1000));
+            end(id,
+                fmt::format("it did not start within {} s", options_.start_timeout.count() / 1000));
         }
     }
 
@@ -273,8 +271,8 @@ private:
         if (slot.empty()) {
             return;
         }
-        auto process = std::make_shared<std::unique_ptr<InterpreterProcess>>(
-            std::move(slot.mapped().process));
+        auto process =
+            std::make_shared<std::unique_ptr<InterpreterProcess>>(std::move(slot.mapped().process));
         (*process)->signal(SIGKILL);
         loop_.post([process] { process->reset(); });
     }
@@ -329,10 +327,10 @@ void InterpreterHost::apply(InterpreterId id, Sequence base, Sequence sequence, 
 void InterpreterHost::run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
                           Sequence base) {
     if (auto* process = impl_->find(id)) {
-        process->send_frame(StateFrame::kRun,
-                            fmt::format(R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}}})",
-                                        cell.value, epoch.value, jupyter::json_quoted(msg_id),
-                                        base.value));
+        process->send_frame(
+            StateFrame::kRun,
+            fmt::format(R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}}})", cell.value,
+                        epoch.value, jupyter::json_quoted(msg_id), base.value));
     }
 }
 

@@ -32,12 +32,12 @@ protected:
         std::string path = "/tmp/nbos-test-XXXXXX";
         directory_ = mkdtemp(path.data());
         host_ = std::make_unique<InterpreterHost>(
-            loop_, InterpreterHostOptions{.directory = directory_,
-                                          .workspace = directory_,
-                                          .zygotes = {{"python3", {python, "-m",
-                                                                   "nbos_kernel.zygote"}}},
-                                          .default_spec = "python3",
-                                          .warm = 1});
+            loop_,
+            InterpreterHostOptions{.directory = directory_,
+                                   .workspace = directory_,
+                                   .zygotes = {{"python3", {python, "-m", "nbos_kernel.zygote"}}},
+                                   .default_spec = "python3",
+                                   .warm = 1});
         host_->listen(*this);
     }
 

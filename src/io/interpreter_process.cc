@@ -18,7 +18,9 @@ using jupyter::json_quoted;
 
 constexpr std::string_view kProbe = "nbos-probe-";
 
-bool starts_with(const std::string& text, std::string_view head) { return text.rfind(head, 0) == 0; }
+bool starts_with(const std::string& text, std::string_view head) {
+    return text.rfind(head, 0) == 0;
+}
 
 std::string env_json(const std::map<std::string, std::string>& env) {
     std::string out = "{";
@@ -91,12 +93,13 @@ void InterpreterProcess::probe() {
 void InterpreterProcess::adopt(const agent::Adoption& adoption, const std::string& workspace) {
     phase_ = Phase::kAdopting;
     const auto& cwd = adoption.cwd.empty() ? workspace : adoption.cwd;
-    state_->send(StateFrame::kAdopt,
-                 fmt::format(R"({{"kernel": {}, "session": {}, "cwd": {}, "env": {}, )"
-                             R"("username": {}, "replica": {}}})",
-                             json_quoted(adoption.kernel.value.str()), json_quoted(adoption.session),
-                             json_quoted(cwd), env_json(adoption.env), json_quoted(adoption.username),
-                             adoption.replica.value));
+    state_->send(
+        StateFrame::kAdopt,
+        fmt::format(R"({{"kernel": {}, "session": {}, "cwd": {}, "env": {}, )"
+                    R"("username": {}, "replica": {}}})",
+                    json_quoted(adoption.kernel.value.str()), json_quoted(adoption.session),
+                    json_quoted(cwd), env_json(adoption.env), json_quoted(adoption.username),
+                    adoption.replica.value));
 }
 
 void InterpreterProcess::send_frame(StateFrame type, std::string header, Bytes body) {

@@ -113,14 +113,15 @@ private:
         const auto& next = outbox_.front();
         const std::array<asio::const_buffer, 2> buffers{
             asio::buffer(next.head), asio::buffer(next.body.view().data(), next.body.size())};
-        asio::async_write(socket_, buffers,
-                          [self = shared_from_this()](boost::system::error_code error, std::size_t) {
-                              self->writing_ = false;
-                              if (!error) {
-                                  self->outbox_.pop_front();
-                                  self->write_next();
-                              }
-                          });
+        asio::async_write(
+            socket_, buffers,
+            [self = shared_from_this()](boost::system::error_code error, std::size_t) {
+                self->writing_ = false;
+                if (!error) {
+                    self->outbox_.pop_front();
+                    self->write_next();
+                }
+            });
     }
 
     void end() {
@@ -162,15 +163,15 @@ public:
     }
 
     void accept() {
-        acceptor_.async_accept(
-            [self = shared_from_this()](boost::system::error_code error, stream_protocol::socket s) {
-                if (error || !self->on_connection_) {
-                    return;
-                }
-                self->on_connection_(std::unique_ptr<StateSocket>(
-                    new StateSocket(std::make_shared<StateSocket::Impl>(std::move(s)))));
-                self->accept();
-            });
+        acceptor_.async_accept([self = shared_from_this()](boost::system::error_code error,
+                                                           stream_protocol::socket s) {
+            if (error || !self->on_connection_) {
+                return;
+            }
+            self->on_connection_(std::unique_ptr<StateSocket>(
+                new StateSocket(std::make_shared<StateSocket::Impl>(std::move(s)))));
+            self->accept();
+        });
     }
 
     void close() {

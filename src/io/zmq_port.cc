@@ -136,8 +136,8 @@ private:
                 zmq_msg_close(&message);
                 return {};
             }
-            frames.push_back(Bytes::copy({static_cast<const char*>(zmq_msg_data(&message)),
-                                          zmq_msg_size(&message)}));
+            frames.push_back(Bytes::copy(
+                {static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)}));
             more = zmq_msg_more(&message);
             zmq_msg_close(&message);
         }

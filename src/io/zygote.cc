@@ -2,8 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <spawn.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,15 +155,15 @@ private:
         acceptor_.open();
         acceptor_.bind(stream_protocol::endpoint(path_));
         acceptor_.listen(1);
-        acceptor_.async_accept(
-            [self = shared_from_this()](boost::system::error_code error, stream_protocol::socket s) {
-                if (!error) {
-                    self->socket_ = std::move(s);
-                    self->connected_ = true;
-                    self->read_line();
-                    self->write_next();
-                }
-            });
+        acceptor_.async_accept([self = shared_from_this()](boost::system::error_code error,
+                                                           stream_protocol::socket s) {
+            if (!error) {
+                self->socket_ = std::move(s);
+                self->connected_ = true;
+                self->read_line();
+                self->write_next();
+            }
+        });
     }
 
     void write_next() {
@@ -171,14 +171,15 @@ private:
             return;
         }
         writing_ = true;
-        asio::async_write(socket_, asio::buffer(outbox_.front()),
-                          [self = shared_from_this()](boost::system::error_code error, std::size_t) {
-                              self->writing_ = false;
-                              if (!error) {
-                                  self->outbox_.pop_front();
-                                  self->write_next();
-                              }
-                          });
+        asio::async_write(
+            socket_, asio::buffer(outbox_.front()),
+            [self = shared_from_this()](boost::system::error_code error, std::size_t) {
+                self->writing_ = false;
+                if (!error) {
+                    self->outbox_.pop_front();
+                    self->write_next();
+                }
+            });
     }
 
     void read_line() {

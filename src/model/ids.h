@@ -22,6 +22,7 @@ using Index = Strong<struct IndexTag>;
 
 using CellNumber = Strong<struct CellTag>;  // counts the Submit entries of a kernel, from 1
 using Epoch = Strong<struct EpochTag>;      // of a claim; see docs/design/0002-cell-log.md
-using Sequence = Strong<struct SequenceTag>;  // counts accepted deltas, from 1; 0 is the empty state
+using Sequence =
+    Strong<struct SequenceTag>;  // counts accepted deltas, from 1; 0 is the empty state
 
 }  // namespace nbos

@@ -21,7 +21,7 @@ struct KernelOptions {
     std::string spec;     // kernelspec name
     std::string session;  // the one Jupyter session id of this kernel's present incarnation
     std::string username;
-    std::string cwd;      // where interpreters start; empty: the agent's workspace
+    std::string cwd;  // where interpreters start; empty: the agent's workspace
     std::map<std::string, std::string> env;
     std::uint32_t replicas = 3;
     bool operator==(const KernelOptions&) const = default;
@@ -30,7 +30,7 @@ struct KernelOptions {
 struct Configure {  // the first entry of every kernel; a second one is void
     KernelOptions options;
 };
-struct Submit {  // numbers and queues a cell; a repeated (session, msg_id) is void
+struct Submit {           // numbers and queues a cell; a repeated (session, msg_id) is void
     std::string session;  // the client's
     std::string msg_id;
     bool stop_on_error = true;
@@ -65,8 +65,8 @@ struct Result {
     Bytes delta;               // see state/state_table.h; empty: the cell changed nothing
     std::uint64_t digest = 0;  // of the executor's table after the delta
     Outcome outcome = Outcome::kOk;
-    Bytes reply;               // encoded jupyter::Message: the whole execute_reply
-    Bytes outputs;             // a bounded tail of IOPub: u32 count, then encoded jupyter::Messages
+    Bytes reply;    // encoded jupyter::Message: the whole execute_reply
+    Bytes outputs;  // a bounded tail of IOPub: u32 count, then encoded jupyter::Messages
 };
 struct ExecutorLost {
     CellNumber cell;
@@ -77,7 +77,7 @@ struct Cancel {  // ends a cell that nobody has claimed
     CellNumber cell;
     std::string reason;
 };
-struct Reset {  // the user restarts the kernel: empty state, no queue, a new session id
+struct Reset {            // the user restarts the kernel: empty state, no queue, a new session id
     std::string session;  // the new one; also makes a repeated Reset void
 };
 

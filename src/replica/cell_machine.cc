@@ -67,8 +67,8 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
         return;
     }
     if (ended_at_.contains(id)) {
-        events.push_back(SubmitRepeated{entry.session, entry.msg_id,
-                                        finished(entry.session, entry.msg_id)});
+        events.push_back(
+            SubmitRepeated{entry.session, entry.msg_id, finished(entry.session, entry.msg_id)});
         return;
     }
     QueuedCell cell{.session = entry.session,
@@ -77,15 +77,16 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
                     .request = entry.request};
     const bool too_many = queue_.size() >= limits_.queued_cells_max;
     // A single request above the limit is still served: only a queue can be too long.
-    const bool too_large = !queue_.empty() &&
-                           queued_bytes_ + entry.request.size() > limits_.queued_bytes_max;
+    const bool too_large =
+        !queue_.empty() && queued_bytes_ + entry.request.size() > limits_.queued_bytes_max;
     if (too_many || too_large) {
         // It gets no number: numbers end in order and without gaps (rule 5), and this one ends
         // ahead of those that wait.
         Finished answer{.ending = Ending::kCancelled,
                         .outcome = Outcome::kAborted,
                         .reason = fmt::format("{} cells are waiting already; run this one again "
-                                              "when some of them have ended", queue_.size())};
+                                              "when some of them have ended",
+                                              queue_.size())};
         remember(Ended{entry.session, entry.msg_id, answer});
         events.push_back(CellEnded{.ending = Ending::kCancelled,
                                    .cell = std::move(cell),

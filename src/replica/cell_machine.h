@@ -107,12 +107,12 @@ using Event = std::variant<Configured, CellQueued, SubmitRepeated, CellClaimed, 
 
 // The same on every replica of a kernel, or they would not agree: they are constants of a release.
 struct Limits {
-    std::size_t queued_cells_max = 1000;            // above it a Submit ends at once, cancelled
-    std::size_t queued_bytes_max = 64U << 20U;      // of requests; likewise
-    std::size_t finished_cells_max = 256;           // replies kept for clients that ask again
-    std::size_t finished_bytes_max = 16U << 20U;    // of those; the newest one is always kept
-    std::size_t remembered_ids_max = 10'000;  // (session, msg_id) of ended cells: deduplication
-    std::size_t past_sessions_max = 64;       // of earlier incarnations: a late Reset is void
+    std::size_t queued_cells_max = 1000;          // above it a Submit ends at once, cancelled
+    std::size_t queued_bytes_max = 64U << 20U;    // of requests; likewise
+    std::size_t finished_cells_max = 256;         // replies kept for clients that ask again
+    std::size_t finished_bytes_max = 16U << 20U;  // of those; the newest one is always kept
+    std::size_t remembered_ids_max = 10'000;      // (session, msg_id) of ended cells: deduplication
+    std::size_t past_sessions_max = 64;           // of earlier incarnations: a late Reset is void
 };
 
 class CellMachine {
@@ -191,14 +191,14 @@ private:
     Epoch epoch_;
     std::optional<Standing> standing_;
     std::map<std::uint32_t, Bytes> parts_;  // of the standing claim's Result, by number
-    std::optional<Result> held_;  // the standing executor's, until all its parts are here
+    std::optional<Result> held_;            // the standing executor's, until all its parts are here
     Sequence sequence_;
     ReplicaId last_executor_;
     std::deque<Ended> ended_;  // oldest first
     state::StateTable table_;
 
     // Derived.
-    std::uint64_t ended_dropped_ = 0;  // so many came before ended_.front()
+    std::uint64_t ended_dropped_ = 0;       // so many came before ended_.front()
     std::map<Id, std::uint64_t> ended_at_;  // ordinal: position in ended_ plus ended_dropped_
     std::set<Id> queued_ids_;
     std::size_t queued_bytes_ = 0;

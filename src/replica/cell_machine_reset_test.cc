@@ -1,6 +1,5 @@
 // Reset, and rule 12: snapshots carry it all.
 #include "replica/cell_machine.h"
-
 #include "tests/support/machine_test.h"
 
 namespace nbos::replica {
@@ -106,10 +105,14 @@ TEST_F(SnapshotTest, Rule12ARestoredMachineGoesOnLikeTheOriginal) {
     const auto delta = Delta().put("k1", "new").str();
     const ResultPart rest{machine_.next_cell(), machine_.epoch(), kC, 1, Bytes(delta.substr(1, 1))};
     const std::vector<CellEntry> next = {
-        Submit{"client", "m5", true, {}},  Submit{"client", "m9", true, {}},
-        Submit{"client", "m1", true, {}},  Submit{"client", "waits", true, {}},
-        rest,                              Submit{"client", "new", true, {}},
-        Claim{CellNumber{12}, Epoch{1}, kB}, Reset{"s1"},
+        Submit{"client", "m5", true, {}},
+        Submit{"client", "m9", true, {}},
+        Submit{"client", "m1", true, {}},
+        Submit{"client", "waits", true, {}},
+        rest,
+        Submit{"client", "new", true, {}},
+        Claim{CellNumber{12}, Epoch{1}, kB},
+        Reset{"s1"},
         Reset{"s3"},
     };
     for (const auto& entry : next) {

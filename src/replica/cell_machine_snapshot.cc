@@ -193,8 +193,7 @@ void CellMachine::restore_ended(Reader& in) {
         ended.kept = get_bool(in);
         ended.answer = get_finished(in);
         // remember() counts on answers being those of the newest, and on unique ids.
-        if ((answers_began && !ended.kept) ||
-            ended_at_.contains(Id{ended.session, ended.msg_id})) {
+        if ((answers_began && !ended.kept) || ended_at_.contains(Id{ended.session, ended.msg_id})) {
             in.fail();
             return;
         }

@@ -1,8 +1,7 @@
 #include "state/state_table.h"
 
-#include <xxhash.h>
-
 #include <fmt/core.h>
+#include <xxhash.h>
 
 #include <optional>
 #include <utility>

@@ -6,8 +6,8 @@
 // "n:NAME" a binding of the namespace, "x:ROOT" other process state, and so on.
 //
 // A value is a list of parts, so that part 3's chunk store can replace a large part by a reference:
-//   value := u32 parts, then per part: u8 kind (0 inline; 1 is reserved for a chunk), u32 length, bytes
-//   delta := u8 version (1), u32 operations, then per operation:
+//   value := u32 parts, then per part: u8 kind (0 inline; 1 is reserved for a chunk), u32 length,
+//   bytes delta := u8 version (1), u32 operations, then per operation:
 //            u8 op (1 put, 2 delete), key (u32 length, bytes), for put: value (u32 length, bytes)
 // An empty string is a delta, too: it changes nothing.
 //

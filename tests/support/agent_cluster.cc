@@ -65,9 +65,8 @@ std::vector<raft::RestoredGroup> MemoryDisk::restored() const {
     for (const auto& [id, group] : groups_) {
         auto copy = group;
         if (copy.state.snapshot) {
-            std::erase_if(copy.state.log, [&](const auto& e) {
-                return e.index <= copy.state.snapshot->index;
-            });
+            std::erase_if(copy.state.log,
+                          [&](const auto& e) { return e.index <= copy.state.snapshot->index; });
         }
         out.push_back(std::move(copy));
     }
@@ -224,12 +223,12 @@ KernelId AgentCluster::create_kernel(const std::vector<int>& hosts) {
         members.hosts[replica] = name(host);
     }
     for (const auto& [replica, host] : members.hosts) {
-        send(number_of(host), cluster::StartReplica{.request = next_request(),
-                                                    .kernel = kernel,
-                                                    .replica = replica,
-                                                    .bootstrap = members,
-                                                    .options = {.spec = "python3",
-                                                                .session = "session-1"}});
+        send(number_of(host),
+             cluster::StartReplica{.request = next_request(),
+                                   .kernel = kernel,
+                                   .replica = replica,
+                                   .bootstrap = members,
+                                   .options = {.spec = "python3", .session = "session-1"}});
     }
     return kernel;
 }
@@ -237,8 +236,8 @@ KernelId AgentCluster::create_kernel(const std::vector<int>& hosts) {
 void AgentCluster::execute(int host, KernelId kernel, const std::string& msg_id,
                            const std::string& code) {
     jupyter::Message message;
-    message.header = R"({"msg_id": ")" + msg_id +
-                     R"(", "msg_type": "execute_request", "session": "client"})";
+    message.header =
+        R"({"msg_id": ")" + msg_id + R"(", "msg_type": "execute_request", "session": "client"})";
     message.parent_header = message.metadata = "{}";
     message.content = R"({"code": ")" + code + "\"}";
     send(host, cluster::ClientMessage{kernel, message});
@@ -246,8 +245,8 @@ void AgentCluster::execute(int host, KernelId kernel, const std::string& msg_id,
 
 void AgentCluster::change_members(KernelId kernel, int add_host, ReplicaId remove) {
     const ReplicaId replica{++replicas_};
-    send(add_host, cluster::StartReplica{.request = next_request(), .kernel = kernel,
-                                         .replica = replica});
+    send(add_host,
+         cluster::StartReplica{.request = next_request(), .kernel = kernel, .replica = replica});
     const auto now = leader(kernel);
     NBOS_CHECK(now.has_value(), "no leader to ask");
     send(number_of(now->host),
@@ -267,15 +266,13 @@ const cluster::CellEnded* AgentCluster::ended(const std::string& msg_id) const {
 }
 
 int AgentCluster::times_ended(const std::string& msg_id) const {
-    return static_cast<int>(std::count_if(ended_.begin(), ended_.end(), [&](const auto& cell) {
-        return cell.msg_id == msg_id;
-    }));
+    return static_cast<int>(std::count_if(ended_.begin(), ended_.end(),
+                                          [&](const auto& cell) { return cell.msg_id == msg_id; }));
 }
 
 int AgentCluster::times_started(const std::string& msg_id) const {
-    return static_cast<int>(std::count_if(started_.begin(), started_.end(), [&](const auto& cell) {
-        return cell.msg_id == msg_id;
-    }));
+    return static_cast<int>(std::count_if(started_.begin(), started_.end(),
+                                          [&](const auto& cell) { return cell.msg_id == msg_id; }));
 }
 
 std::string AgentCluster::printed(const std::string& msg_id) const {
@@ -291,8 +288,8 @@ std::string AgentCluster::printed(const std::string& msg_id) const {
 std::optional<cluster::KernelStatus> AgentCluster::leader(KernelId kernel) const {
     std::optional<cluster::KernelStatus> best;
     for (const auto& [where, status] : statuses_) {
-        const bool leads = where.second == kernel && up(where.first) &&
-                           status.role == raft::Role::kLeader;
+        const bool leads =
+            where.second == kernel && up(where.first) && status.role == raft::Role::kLeader;
         if (leads && (!best || status.term > best->term)) {
             best = status;
         }

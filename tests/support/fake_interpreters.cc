@@ -134,8 +134,8 @@ void FakeInterpreters::say(InterpreterId id, Channel channel, const std::string&
                            const std::string& parent, const std::string& content) {
     jupyter::Message message;
     message.channel = channel;
-    message.header = R"({"msg_id": "m)" + std::to_string(++messages_) + R"(", "msg_type": ")" +
-                     type + "\"}";
+    message.header =
+        R"({"msg_id": "m)" + std::to_string(++messages_) + R"(", "msg_type": ")" + type + "\"}";
     message.parent_header = parent;
     message.metadata = "{}";
     message.content = content;
