@@ -27,7 +27,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{50};
 constexpr milliseconds kHostsPoll{500};
-constexpr milliseconds kDrain{300};  // for the close frames to leave
+constexpr milliseconds kDrain{300};              // for the close frames to leave
 constexpr std::uint16_t kServiceRestart = 1012;  // clients reconnect after this one, not after 1001
 
 std::string contents(const std::string& path) {
@@ -43,8 +43,9 @@ Result<std::string> read_token(const std::string& path) {
     token.erase(end == std::string::npos ? 0 : end + 1);
     if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
         return Error{Errc::kInvalid, Certainty::kDidNotHappen,
-                     "the token file " + path + " cannot be read, or does not hold one line; "
-                     "write a secret of your choice into it"};
+                     "the token file " + path +
+                         " cannot be read, or does not hold one line; "
+                         "write a secret of your choice into it"};
     }
     return token;
 }

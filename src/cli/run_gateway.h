@@ -17,7 +17,7 @@ struct GatewayOptions {
     std::string workspace;         // where kernels start; empty: the working directory
     std::string base_path;         // "" or "/base": all addresses begin with it
     std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
-    std::uint32_t replicas = 3;    // of a kernel
+    std::uint32_t replicas = 3;                // of a kernel
 };
 
 // The exit status. Runs the event loop on the calling thread.

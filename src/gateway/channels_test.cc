@@ -7,9 +7,9 @@ namespace nbos::gateway {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::GatewayHarness;
 using testing::milliseconds;
 
 class Channels : public GatewayHarness {
@@ -36,7 +36,8 @@ TEST_F(Channels, ACellIsBusyThenOutputsThenReplyThenIdle) {
     output(group_, "h1", stream("o1", "s1", "m1", "hi"));
     EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "iopub stream hi < m1"));
     tell("h1", end_of(group_, "s1", "m1"));
-    EXPECT_THAT(client.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
 TEST_F(Channels, IopubGoesToAllAndARepliesOnlyToTheAsker) {
@@ -56,7 +57,8 @@ TEST_F(Channels, TheExecutorAndTheLeaderBothSayTheEndAndItIsToldOnce) {
     tell("h1", end_of(group_, "s1", "m1"));
     EXPECT_EQ(3U, client.take().size());
     tell("h2", end_of(group_, "s1", "m1"));
-    output(group_, "h1", said("iopub", "status", "x", "s1", "m1", R"({"execution_state": "idle"})"));
+    output(group_, "h1",
+           said("iopub", "status", "x", "s1", "m1", R"({"execution_state": "idle"})"));
     EXPECT_THAT(client.take(), IsEmpty());
 }
 
@@ -88,10 +90,9 @@ TEST_F(Channels, OutputsOfTheTailAreShownOnceAndStaleOnesNever) {
     auto ended = end_of(group_, "s1", "m1");
     ended.outputs = {stream("o1", "s1", "m1", "one"), stream("o2", "s1", "m1", "two")};
     tell("h1", ended);
-    EXPECT_THAT(client.take(),
-                ElementsAre("iopub status busy < m1", "iopub stream one < m1",
-                            "iopub stream two < m1", "shell execute_reply ok < m1",
-                            "iopub status idle < m1"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "iopub stream one < m1",
+                                           "iopub stream two < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
 }
 
 TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
@@ -105,25 +106,25 @@ TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
     tell("h2", ended);
     EXPECT_THAT(client.socket->messages[1].content, HasSubstr("host h1 is gone"));
     EXPECT_THAT(client.socket->messages[1].content, HasSubstr("All variables are kept"));
-    EXPECT_THAT(client.take(),
-                ElementsAre("iopub status busy < m1", "iopub error ExecutorLost < m1",
-                            "shell execute_reply error ExecutorLost < m1",
-                            "iopub status idle < m1"));
+    EXPECT_THAT(
+        client.take(),
+        ElementsAre("iopub status busy < m1", "iopub error ExecutorLost < m1",
+                    "shell execute_reply error ExecutorLost < m1", "iopub status idle < m1"));
 }
 
 TEST_F(Channels, CellsThatNeverRanAreAborted) {
     auto client = connect(group_.kernel, "s1");
-    for (const auto ending : {replica::Ending::kCancelled, replica::Ending::kAborted,
-                              replica::Ending::kReset}) {
+    for (const auto ending :
+         {replica::Ending::kCancelled, replica::Ending::kAborted, replica::Ending::kReset}) {
         const auto id = "m" + std::to_string(static_cast<int>(ending));
         client.execute(id);
         auto ended = end_of(group_, "s1", id);
         ended.reply.reset();
         ended.ending = ending;
         tell("h1", ended);
-        EXPECT_THAT(client.take(), ElementsAre("iopub status busy < " + id,
-                                               "shell execute_reply aborted < " + id,
-                                               "iopub status idle < " + id));
+        EXPECT_THAT(client.take(),
+                    ElementsAre("iopub status busy < " + id, "shell execute_reply aborted < " + id,
+                                "iopub status idle < " + id));
     }
 }
 
@@ -162,28 +163,33 @@ TEST_F(Channels, KernelInfoIsAnsweredByTheKernelOnceThenFromMemory) {
     auto client = connect(group_.kernel, "s1");
     client.send("shell", "kernel_info_request", "k1");
     EXPECT_THAT(cells_sent(), ElementsAre("h1 k1"));
-    spoken(group_, "h1", said("iopub", "status", "a", "s1", "k1", R"({"execution_state": "busy"})"));
-    spoken(group_, "h1", said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
-    spoken(group_, "h1", said("iopub", "status", "c", "s1", "k1", R"({"execution_state": "idle"})"));
+    spoken(group_, "h1",
+           said("iopub", "status", "a", "s1", "k1", R"({"execution_state": "busy"})"));
+    spoken(group_, "h1",
+           said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
+    spoken(group_, "h1",
+           said("iopub", "status", "c", "s1", "k1", R"({"execution_state": "idle"})"));
     client.take();
     client.send("shell", "kernel_info_request", "k2");
     EXPECT_THAT(cells_sent(), IsEmpty());
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < k2",
-                                           "shell kernel_info_reply ok < k2",
-                                           "iopub status idle < k2"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < k2", "shell kernel_info_reply ok < k2",
+                            "iopub status idle < k2"));
 }
 
 TEST_F(Channels, WhoComesWhileACellRunsHearsThatItIsBusy) {
     auto first = connect(group_.kernel, "s1");
     first.send("shell", "kernel_info_request", "k1");
-    spoken(group_, "h1", said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
+    spoken(group_, "h1",
+           said("shell", "kernel_info_reply", "b", "s1", "k1", R"({"status": "ok"})"));
     first.execute("m1");
     started(group_, "h1", "s1", "m1");
     first.take();
     auto late = connect(group_.kernel, "s2");
     late.send("shell", "kernel_info_request", "k2");
-    EXPECT_THAT(late.take(), ElementsAre("iopub status busy < k2", "shell kernel_info_reply ok < k2",
-                                         "iopub status idle < k2", "iopub status busy < m1"));
+    EXPECT_THAT(late.take(),
+                ElementsAre("iopub status busy < k2", "shell kernel_info_reply ok < k2",
+                            "iopub status idle < k2", "iopub status busy < m1"));
     EXPECT_THAT(first.take(), IsEmpty());
 }
 
@@ -192,12 +198,15 @@ TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
     client.send("shell", "complete_request", "q1");
     client.send("shell", "comm_msg", "c1");
     EXPECT_THAT(cells_sent(), ElementsAre("h1 q1", "h1 c1"));
-    spoken(group_, "h1", said("iopub", "status", "a", "s1", "q1", R"({"execution_state": "busy"})"));
+    spoken(group_, "h1",
+           said("iopub", "status", "a", "s1", "q1", R"({"execution_state": "busy"})"));
     lose("h1");
     EXPECT_THAT(cells_sent(), ElementsAre("h2 q1"));
-    spoken(group_, "h2", said("iopub", "status", "b", "s1", "q1", R"({"execution_state": "busy"})"));
+    spoken(group_, "h2",
+           said("iopub", "status", "b", "s1", "q1", R"({"execution_state": "busy"})"));
     spoken(group_, "h2", said("shell", "complete_reply", "r", "s1", "q1", R"({"status": "ok"})"));
-    spoken(group_, "h2", said("iopub", "status", "c", "s1", "q1", R"({"execution_state": "idle"})"));
+    spoken(group_, "h2",
+           said("iopub", "status", "c", "s1", "q1", R"({"execution_state": "idle"})"));
     EXPECT_THAT(client.take(), ElementsAre("iopub status busy < q1", "shell complete_reply ok < q1",
                                            "iopub status idle < q1"));
 }
@@ -226,8 +235,9 @@ TEST_F(Channels, AnInterruptRequestGoesToTheExecutor) {
     ASSERT_EQ(1U, interrupts.size());
     EXPECT_EQ("h3", interrupts[0].first);
     tell("h3", cluster::Reply{.request = interrupts[0].second.request});
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < i1", "control interrupt_reply ok < i1",
-                                           "iopub status idle < i1"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < i1", "control interrupt_reply ok < i1",
+                            "iopub status idle < i1"));
 }
 
 TEST_F(Channels, ARestartAbortsWhatWaitedAndHoldsWhatComesMeanwhile) {
@@ -254,9 +264,9 @@ TEST_F(Channels, ARestartAbortsWhatWaitedAndHoldsWhatComesMeanwhile) {
     report(group_);  // the new incarnation's reports come before the answer
     tell("h1", cluster::Reply{.request = restarts[0].second.request});
     EXPECT_EQ(200, answered);
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < old",
-                                           "shell execute_reply aborted < old",
-                                           "iopub status idle < old"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < old", "shell execute_reply aborted < old",
+                            "iopub status idle < old"));
     EXPECT_THAT(cells_sent(), ElementsAre("h1 new"));
     started(group_, "h1", "s1", "new");
     ASSERT_EQ(1U, client.socket->messages.size());
@@ -275,13 +285,13 @@ TEST_F(Channels, AKernelThatCannotStartSaysWhyAndHarmsNoOther) {
     report(bad_group);
     EXPECT_THAT(bad.socket->messages[1].content, HasSubstr("no module named ipykernel"));
     bad.execute("m2");
-    EXPECT_THAT(bad.take(),
-                ElementsAre("iopub status busy < m1", "iopub error KernelFailed < m1",
-                            "shell execute_reply error KernelFailed < m1", "iopub status idle < m1",
-                            HasSubstr("iopub stream This kernel cannot run"), "iopub status dead",
-                            "iopub status busy < m2", "iopub error KernelFailed < m2",
-                            "shell execute_reply error KernelFailed < m2",
-                            "iopub status idle < m2"));
+    EXPECT_THAT(
+        bad.take(),
+        ElementsAre("iopub status busy < m1", "iopub error KernelFailed < m1",
+                    "shell execute_reply error KernelFailed < m1", "iopub status idle < m1",
+                    HasSubstr("iopub stream This kernel cannot run"), "iopub status dead",
+                    "iopub status busy < m2", "iopub error KernelFailed < m2",
+                    "shell execute_reply error KernelFailed < m2", "iopub status idle < m2"));
     const auto model = rest("GET", "/api/kernels/" + bad_group.kernel).body;
     EXPECT_EQ("dead", jupyter::string_field(model, "execution_state"));
     EXPECT_EQ("no module named ipykernel", jupyter::string_field(model, "reason"));

@@ -83,7 +83,8 @@ ClientTable::Kept& ClientTable::kept_for(const std::string& session, Instant now
         if (kept_.size() > limits_.kept_sessions_max) {
             auto oldest = kept_.end();
             for (auto at = kept_.begin(); at != kept_.end(); ++at) {
-                if (at != found && (oldest == kept_.end() || at->second.since < oldest->second.since)) {
+                if (at != found &&
+                    (oldest == kept_.end() || at->second.since < oldest->second.since)) {
                     oldest = at;
                 }
             }
@@ -139,15 +140,13 @@ void ClientTable::send(ClientId id, const std::string& session, const jupyter::M
 
 bool ClientTable::knows(const std::string& session) const {
     return kept_.contains(session) ||
-           std::any_of(clients_.begin(), clients_.end(), [&](const auto& client) {
-               return client.second.session == session;
-           });
+           std::any_of(clients_.begin(), clients_.end(),
+                       [&](const auto& client) { return client.second.session == session; });
 }
 
 void ClientTable::forget_old(Instant now) {
-    std::erase_if(kept_, [&](const auto& kept) {
-        return now - kept.second.since > limits_.kept_for;
-    });
+    std::erase_if(kept_,
+                  [&](const auto& kept) { return now - kept.second.since > limits_.kept_for; });
 }
 
 }  // namespace nbos::gateway

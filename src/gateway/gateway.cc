@@ -86,8 +86,9 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
       started_wall_(ports_.clock.wall()) {
     auto tables = parse_tables(saved);
     if (!tables) {
-        log_error("gateway", "the saved sessions cannot be read and are ignored; kernels are found "
-                             "again on their hosts, notebooks reconnect by kernel id");
+        log_error("gateway",
+                  "the saved sessions cannot be read and are ignored; kernels are found "
+                  "again on their hosts, notebooks reconnect by kernel id");
         return;
     }
     kernels_.heard_until(tables->stopped);
@@ -265,8 +266,7 @@ void Gateway::refuse(const Call& call, const Error& error) {
 void Gateway::handle(jupyter::HttpRequest request, Respond respond) {
     auto target = parse_target(request.target, config_.base_path);
     const bool readable = target.has_value();
-    Call call{std::move(request), readable ? std::move(*target) : HttpTarget{},
-              std::move(respond)};
+    Call call{std::move(request), readable ? std::move(*target) : HttpTarget{}, std::move(respond)};
     if (call.is("OPTIONS")) {
         jupyter::HttpResponse response;
         response.status = 204;
@@ -281,9 +281,9 @@ void Gateway::handle(jupyter::HttpRequest request, Respond respond) {
         return;
     }
     if (!readable) {
-        refuse(call, 404, config_.base_path.empty()
-                              ? std::string("the address cannot be decoded")
-                              : "this server answers below " + config_.base_path);
+        refuse(call, 404,
+               config_.base_path.empty() ? std::string("the address cannot be decoded")
+                                         : "this server answers below " + config_.base_path);
         return;
     }
     if (call.is("HEAD")) {
@@ -291,14 +291,15 @@ void Gateway::handle(jupyter::HttpRequest request, Respond respond) {
     }
     const auto& path = call.target.path;
     if (path.size() == 1 && path[0] == "api" && call.is("GET")) {
-        answer(call, 200, fmt::format(R"({{"version": "2.14.0", "gateway_version": "{}"}})",
-                                      config_.version));
+        answer(call, 200,
+               fmt::format(R"({{"version": "2.14.0", "gateway_version": "{}"}})", config_.version));
         return;
     }
     if (!authorised(presented_tokens(call.request, call.target), config_.token)) {
-        refuse(call, 401, "the token is missing or wrong; give it as the header "
-                          "'Authorization: token TOKEN', as ?token=TOKEN, or in the path as "
-                          "/t/TOKEN/api/...");
+        refuse(call, 401,
+               "the token is missing or wrong; give it as the header "
+               "'Authorization: token TOKEN', as ?token=TOKEN, or in the path as "
+               "/t/TOKEN/api/...");
         return;
     }
     route(std::move(call));
@@ -310,8 +311,8 @@ void Gateway::route(Call call) {
         send_resource(call);
         return;
     }
-    const std::string_view area = path.size() >= 2 && path[0] == "api" ? std::string_view(path[1])
-                                                                       : std::string_view();
+    const std::string_view area =
+        path.size() >= 2 && path[0] == "api" ? std::string_view(path[1]) : std::string_view();
     if (area == "kernels") {
         route_kernels(std::move(call));
     } else if (area == "kernelspecs") {
@@ -325,8 +326,8 @@ void Gateway::route(Call call) {
     } else if (area == "me" && path.size() == 2 && call.is("GET")) {
         send_me(call);
     } else {
-        refuse(call, 404, "there is nothing at " + call.request.target.substr(0, 200) +
-                              " on this gateway");
+        refuse(call, 404,
+               "there is nothing at " + call.request.target.substr(0, 200) + " on this gateway");
     }
 }
 
@@ -361,8 +362,7 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
     jupyter::WebSocketAccept accept;
     accept.subprotocol = v1 ? std::string(jupyter::kWsSubprotocolV1) : std::string();
     accept.opened = [this, kernel_id = KernelId{*id}, v1,
-                     session_id = session == target->query.end() ? std::string()
-                                                                 : session->second](
+                     session_id = session == target->query.end() ? std::string() : session->second](
                         std::shared_ptr<jupyter::WebSocket> socket)
         -> std::unique_ptr<jupyter::WebSocketHandler> {
         const ClientId client{++last_client_};

@@ -34,9 +34,10 @@ namespace nbos::gateway {
 struct GatewayConfig {
     std::string id = "gateway-1";
     std::string version = "0.1.0";
-    std::string token;         // never empty: without it nobody is let in
-    std::string base_path;     // "" or "/base"
-    std::string allow_origin = "*";  // for browsers of other origins; they need the token all the same
+    std::string token;      // never empty: without it nobody is let in
+    std::string base_path;  // "" or "/base"
+    std::string allow_origin =
+        "*";  // for browsers of other origins; they need the token all the same
     KernelServiceOptions kernels;
     ReconcilerOptions reconciler;
     std::chrono::milliseconds catch_up_max{5'000};  // then lists are answered without silent hosts

@@ -116,8 +116,8 @@ std::string Gateway::cluster_status_json() const {
         R"({{"gateway": {}, "version": {}, "ready": {}, "hosts": {}, "hosts_up": {}, )"
         R"("kernels": {}, "kernels_busy": {}, "kernels_repairing": {}, "connections": {}, )"
         R"("uptime_s": {:.3f}}})",
-        json_quoted(config_.id), json_quoted(config_.version), caught_up(),
-        hosts_.hosts().size(), up, all.size(), busy, repairing, clients,
+        json_quoted(config_.id), json_quoted(config_.version), caught_up(), hosts_.hosts().size(),
+        up, all.size(), busy, repairing, clients,
         std::chrono::duration<double>(ports_.clock.now() - started_).count());
 }
 
@@ -178,9 +178,9 @@ void Gateway::migrate(const Call& call, Kernel& kernel) {
         if (status && moved != nullptr) {
             answer(call, 200, cluster_kernel_json(*moved));
         } else {
-            refuse(call, status ? Error{Errc::kNotFound, Certainty::kUnknown,
-                                        "the kernel was deleted"}
-                                : status.error());
+            refuse(call, status
+                             ? Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"}
+                             : status.error());
         }
     });
 }
@@ -194,8 +194,9 @@ void Gateway::kill_replica(const Call& call, Kernel& kernel) {
     const auto named = text_field(*body, "host");
     const auto host = named.empty() ? kernel.view.owner() : std::optional(HostId{named});
     if (!host || !hosts_.up(*host)) {
-        refuse(call, 404, named.empty() ? "no replica of this kernel can be reached"
-                                        : "host " + named.substr(0, 100) + " is not connected");
+        refuse(call, 404,
+               named.empty() ? "no replica of this kernel can be reached"
+                             : "host " + named.substr(0, 100) + " is not connected");
         return;
     }
     calls_.call(

@@ -20,9 +20,11 @@ constexpr std::string_view kJustStarted =
 
 std::string_view content_type(std::string_view file) {
     const auto ends = [&](std::string_view suffix) { return file.ends_with(suffix); };
-    return ends(".svg") ? "image/svg+xml" : ends(".png") ? "image/png"
-           : ends(".css") ? "text/css" : ends(".js") ? "application/javascript"
-                                                     : "application/octet-stream";
+    return ends(".svg")   ? "image/svg+xml"
+           : ends(".png") ? "image/png"
+           : ends(".css") ? "text/css"
+           : ends(".js")  ? "application/javascript"
+                          : "application/octet-stream";
 }
 
 // The folder of a notebook's path: where its kernel starts.
@@ -34,13 +36,12 @@ std::string folder_of(const std::string& path) {
 }  // namespace
 
 std::string Gateway::kernel_json(const Kernel& kernel) const {
-    return jupyter::to_json(jupyter::KernelModel{
-        .id = kernel.id.value.str(),
-        .name = kernel.spec,
-        .last_activity = kernel.channels.last_activity(),
-        .execution_state = kernel.execution_state(),
-        .connections = kernel.channels.connections(),
-        .reason = kernel.reason()});
+    return jupyter::to_json(jupyter::KernelModel{.id = kernel.id.value.str(),
+                                                 .name = kernel.spec,
+                                                 .last_activity = kernel.channels.last_activity(),
+                                                 .execution_state = kernel.execution_state(),
+                                                 .connections = kernel.channels.connections(),
+                                                 .reason = kernel.reason()});
 }
 
 Kernel* Gateway::kernel_or_answer(const Call& call, const std::string& text) {
@@ -110,7 +111,8 @@ void Gateway::route_kernel(Call call, Kernel& kernel) {
     }
 }
 
-// At once, with state "starting": what is slow (an interpreter, later a GPU) is waited for by cells.
+// At once, with state "starting": what is slow (an interpreter, later a GPU) is waited for by
+// cells.
 void Gateway::create_kernel(const Call& call) {
     const auto body = parse_body(call.request.body);
     if (!body) {
@@ -131,8 +133,8 @@ void Gateway::create_kernel(const Call& call) {
     jupyter::HttpResponse response;
     response.status = 201;
     response.body = kernel_json(**created);
-    response.headers.emplace_back("Location", call.target.prefix + "/api/kernels/" +
-                                                  (*created)->id.value.str());
+    response.headers.emplace_back(
+        "Location", call.target.prefix + "/api/kernels/" + (*created)->id.value.str());
     if (!config_.allow_origin.empty()) {
         response.headers.emplace_back("Access-Control-Allow-Origin", config_.allow_origin);
     }
@@ -179,8 +181,9 @@ void Gateway::route_kernelspecs(Call call) {
     }
     if (path.size() == 3) {
         const auto* spec = specs_.find(path[2]);
-        spec == nullptr ? refuse(call, 404, "no kernelspec is named " + path[2].substr(0, 100) +
-                                                "; known: " + specs_.names())
+        spec == nullptr ? refuse(call, 404,
+                                 "no kernelspec is named " + path[2].substr(0, 100) +
+                                     "; known: " + specs_.names())
                         : answer(call, 200, jupyter::to_json(*spec, call.target.prefix));
         return;
     }
@@ -189,15 +192,16 @@ void Gateway::route_kernelspecs(Call call) {
         list += (list.empty() ? "" : ", ") + jupyter::json_quoted(name) + ": " +
                 jupyter::to_json(spec, call.target.prefix);
     }
-    answer(call, 200, "{\"default\": " + jupyter::json_quoted(specs_.default_name()) +
-                          ", \"kernelspecs\": {" + list + "}}");
+    answer(call, 200,
+           "{\"default\": " + jupyter::json_quoted(specs_.default_name()) + ", \"kernelspecs\": {" +
+               list + "}}");
 }
 
 void Gateway::send_resource(const Call& call) {
     const auto* spec = specs_.find(call.target.path[1]);
     const auto file = call.target.rest(2);
-    const auto found = spec == nullptr ? decltype(spec->resources.begin()){}
-                                       : spec->resources.find(file);
+    const auto found =
+        spec == nullptr ? decltype(spec->resources.begin()){} : spec->resources.find(file);
     if (spec == nullptr || found == spec->resources.end()) {
         refuse(call, 404, "this kernelspec has no file " + file.substr(0, 100));
         return;

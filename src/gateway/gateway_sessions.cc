@@ -49,8 +49,8 @@ SessionBody session_body(const boost::json::object& body) {
 std::string Gateway::session_json(const Session& session) const {
     const auto& all = const_cast<Gateway*>(this)->kernels_.all();  // NOLINT: a look-up only
     const auto kernel = all.find(session.kernel);
-    return jupyter::to_json(session.model,
-                            kernel == all.end() ? std::string("null") : kernel_json(*kernel->second));
+    return jupyter::to_json(
+        session.model, kernel == all.end() ? std::string("null") : kernel_json(*kernel->second));
 }
 
 // A session whose kernel has ended elsewhere (culled, deleted through /api/kernels) goes with it.
@@ -134,12 +134,12 @@ void Gateway::create_session(const Call& call) {
         kernel = (*created)->id;
     }
     const auto id = ports_.new_uuid().str();
-    const auto& session = sessions_.put(
-        {.model = {.id = id,
-                   .path = wish.path,
-                   .name = wish.name.empty() ? file_name(wish.path) : wish.name,
-                   .type = wish.type},
-         .kernel = kernel});
+    const auto& session =
+        sessions_.put({.model = {.id = id,
+                                 .path = wish.path,
+                                 .name = wish.name.empty() ? file_name(wish.path) : wish.name,
+                                 .type = wish.type},
+                       .kernel = kernel});
     save();
     answer(call, 201, session_json(session));
 }

@@ -12,10 +12,10 @@
 namespace nbos::gateway {
 
 enum class HostState : std::uint8_t {
-    kUnknown,   // not tried yet
+    kUnknown,  // not tried yet
     kUp,
-    kDown,      // the connection is lost; nothing is proven
-    kRefused,   // its address refuses connections: the agent's process is gone
+    kDown,     // the connection is lost; nothing is proven
+    kRefused,  // its address refuses connections: the agent's process is gone
 };
 
 std::string_view name(HostState state);  // "unknown", "up", "silent", "gone"
@@ -23,8 +23,8 @@ std::string_view name(HostState state);  // "unknown", "up", "silent", "gone"
 struct Host {
     std::string address;
     HostState state = HostState::kUnknown;
-    Instant since{};       // of the state
-    bool reported = false; // AgentInfo has come on this connection
+    Instant since{};        // of the state
+    bool reported = false;  // AgentInfo has come on this connection
     Instant reported_at{};
     std::uint64_t connection = 0;  // counts connections: what was sent on an older one may be lost
     cluster::AgentInfo info;

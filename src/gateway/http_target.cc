@@ -85,8 +85,8 @@ std::optional<HttpTarget> parse_target(std::string_view target, std::string_view
     HttpTarget out;
     const auto question = target.find('?');
     auto path = target.substr(0, question);
-    auto query = question == std::string_view::npos ? std::string_view()
-                                                     : target.substr(question + 1);
+    auto query =
+        question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
     // With KERNEL_USERNAME set, jupyter_server asks for ".../kernelspecs?user=bob/NAME".
     if (const auto slash = query.find('/');
         query.starts_with("user=") && slash != std::string_view::npos) {

@@ -15,7 +15,7 @@
 namespace nbos::gateway {
 
 struct HttpTarget {
-    std::string prefix;             // base path and /t/TOKEN, for links in answers; no slash at the end
+    std::string prefix;  // base path and /t/TOKEN, for links in answers; no slash at the end
     std::vector<std::string> path;  // decoded segments behind the prefix, empty ones left out
     std::map<std::string, std::string> query;
     std::string path_token;

@@ -46,7 +46,8 @@ ClientTable::Missing KernelChannels::missing() const {
         return shared_.factory.stream(
             session_, "{}",
             fmt::format("{} messages of this kernel are missing here: more came while no browser "
-                        "was connected than is kept.\n", count));
+                        "was connected than is kept.\n",
+                        count));
     };
 }
 
@@ -121,8 +122,7 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
     }
     if (cells_.size() >= shared_.queued_max) {
         answer_failed_cell(cell, "TooManyCells",
-                           fmt::format("{} cells of this kernel wait already",
-                                       shared_.queued_max));
+                           fmt::format("{} cells of this kernel wait already", shared_.queued_max));
         return;
     }
     cells_.add(std::move(cell));
@@ -171,16 +171,15 @@ bool KernelChannels::answer_kernel_info(ClientId id, const jupyter::Message& mes
         }
     };
     tell(factory.status(session_, message.header, "busy"));
-    clients_.send(id, header.session,
-                  factory.make(message.channel, "kernel_info_reply", session_, message.header,
-                               info->second),
-                  now());
+    clients_.send(
+        id, header.session,
+        factory.make(message.channel, "kernel_info_reply", session_, message.header, info->second),
+        now());
     tell(factory.status(session_, message.header, "idle"));
     const auto still = clients_.clients().find(id);
     if (running != nullptr && still != clients_.clients().end()) {
         still->second.saw_busy = true;  // it came while the cell ran: this is the first it hears
-        clients_.send(id, header.session, factory.status(session_, running->parent, "busy"),
-                      now());
+        clients_.send(id, header.session, factory.status(session_, running->parent, "busy"), now());
     }
     return true;
 }
@@ -188,8 +187,8 @@ bool KernelChannels::answer_kernel_info(ClientId id, const jupyter::Message& mes
 void KernelChannels::take_interrupt(ClientId id, const jupyter::Message& message,
                                     const jupyter::Header& header) {
     broadcast(shared_.factory.status(session_, message.header, "busy"));
-    auto done = [this, alive = std::weak_ptr<bool>(alive_), id, header,
-                 parent = message.header, channel = message.channel](const Status& status) {
+    auto done = [this, alive = std::weak_ptr<bool>(alive_), id, header, parent = message.header,
+                 channel = message.channel](const Status& status) {
         if (alive.expired()) {
             return;
         }
@@ -270,10 +269,10 @@ void KernelChannels::pump() {
     }
     const auto connection = shared_.hosts.connection(*target);
     for (auto& request : requests_) {
-        const bool lost = request.sent && (!shared_.hosts.up(request.sent_to) ||
-                                           shared_.hosts.connection(request.sent_to) !=
-                                               request.connection ||
-                                           !view_.serves(request.sent_to));
+        const bool lost =
+            request.sent && (!shared_.hosts.up(request.sent_to) ||
+                             shared_.hosts.connection(request.sent_to) != request.connection ||
+                             !view_.serves(request.sent_to));
         if (lost && !repeatable(request.header.msg_type)) {
             end_request(request, "the host that worked on this request was lost");
         } else if ((lost && !request.replied) || !request.sent) {

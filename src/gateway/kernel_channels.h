@@ -62,7 +62,9 @@ public:
     void open(ClientId id, ClientTable::Client client);
     void close(ClientId id);
     void receive(ClientId id, std::string_view payload, bool binary);
-    void close_all(std::uint16_t code, std::string_view reason) { clients_.close_all(code, reason); }
+    void close_all(std::uint16_t code, std::string_view reason) {
+        clients_.close_all(code, reason);
+    }
     std::size_t connections() const { return clients_.clients().size(); }
 
     // ---- agents ----
@@ -74,9 +76,9 @@ public:
     // While a restart is under way nothing is sent; what was asked before it ends as aborted.
     void begin_restart();
     void end_restart(const std::string& session);
-    void abandon_restart();  // it failed: go on as before
+    void abandon_restart();             // it failed: go on as before
     void fail(const std::string& why);  // it cannot start: everything is answered with an error
-    void shut_down();  // for good: what waits is answered, sockets are closed
+    void shut_down();                   // for good: what waits is answered, sockets are closed
     void name_spec(const std::string& spec) { spec_ = spec; }
     bool failed() const { return !failure_.empty(); }
     const std::string& failure() const { return failure_; }
@@ -109,7 +111,8 @@ private:
     void take(ClientId id, jupyter::Message message);
     void take_cell(ClientId id, jupyter::Message message, const jupyter::Header& header);
     void take_request(ClientId id, jupyter::Message message, jupyter::Header header);
-    void take_interrupt(ClientId id, const jupyter::Message& message, const jupyter::Header& header);
+    void take_interrupt(ClientId id, const jupyter::Message& message,
+                        const jupyter::Header& header);
     void take_shutdown(ClientId id, const jupyter::Message& message, const jupyter::Header& header);
     void take_input(const jupyter::Message& message);
     bool answer_kernel_info(ClientId id, const jupyter::Message& message,
@@ -143,7 +146,7 @@ private:
     const KernelView& view_;
     KernelId kernel_;
     std::string spec_;
-    std::string session_;  // the kernel's, not a client's
+    std::string session_;                       // the kernel's, not a client's
     std::optional<std::uint64_t> incarnation_;  // unknown until a replica has reported
     std::uint64_t restart_target_ = 0;  // the incarnation that the restart under way leads to
     ClientTable clients_;
@@ -151,7 +154,7 @@ private:
     EndedCells ended_;
     std::list<Request> requests_;
     std::optional<HostId> stdin_host_;
-    replica::Fence fence_;  // the highest seen
+    replica::Fence fence_;            // the highest seen
     std::uint32_t stale_queued_ = 0;  // reported before the last end of a cell
     bool restarting_ = false;
     std::string failure_;  // why it is dead

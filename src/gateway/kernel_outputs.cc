@@ -175,9 +175,9 @@ void KernelChannels::ended(const cluster::CellEnded& ended) {
         if (ended_.contains(ended.session, ended.msg_id) || !clients_.knows(ended.session)) {
             return;
         }
-        cell = &foreign_cell(ended.session, ended.msg_id,
-                             ended.reply ? ended.reply->parent_header
-                                         : made_up_header(ended.session, ended.msg_id));
+        cell = &foreign_cell(
+            ended.session, ended.msg_id,
+            ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id));
     }
     touch();
     end_cell(*cell, ended);

@@ -95,9 +95,9 @@ std::vector<policy::HostView> KernelService::host_views() const {
 Result<Kernel*> KernelService::create(const KernelRequest& request) {
     const auto& spec = request.spec.empty() ? ports_.specs.default_name() : request.spec;
     if (ports_.specs.find(spec) == nullptr) {
-        return Error{Errc::kNotFound, Certainty::kDidNotHappen,
-                     fmt::format("no kernelspec is named '{}'; known: {}", spec,
-                                 ports_.specs.names())};
+        return Error{
+            Errc::kNotFound, Certainty::kDidNotHappen,
+            fmt::format("no kernelspec is named '{}'; known: {}", spec, ports_.specs.names())};
     }
     const auto id = request.id.value_or(KernelId{ports_.factory.new_uuid()});
     if (auto* known = find(id)) {
@@ -140,22 +140,21 @@ void KernelService::start_replicas(Kernel& kernel, const replica::KernelOptions&
                                          .bootstrap = kernel.first,
                                          .options = options};
         };
-        ports_.calls.call(to_host(host), make, ports_.clock.now(), options_.start_timeout,
-                          [this, id = kernel.id, replica_id = replica,
-                           name = host.value](const Status& status) {
-                              if (!status) {
-                                  replica_not_started(id, replica_id,
-                                                      "host " + name + ": " +
-                                                          status.error().what);
-                              }
-                          });
+        ports_.calls.call(
+            to_host(host), make, ports_.clock.now(), options_.start_timeout,
+            [this, id = kernel.id, replica_id = replica, name = host.value](const Status& status) {
+                if (!status) {
+                    replica_not_started(id, replica_id,
+                                        "host " + name + ": " + status.error().what);
+                }
+            });
     }
 }
 
 // The group works as long as a majority exists; the reconciler replaces the rest.
 void KernelService::replica_not_started(KernelId id, ReplicaId replica, const std::string& why) {
-    log_warning("gateway", "kernel {}: replica {} did not start: {}", id.value.str(),
-                replica.value, why);
+    log_warning("gateway", "kernel {}: replica {} did not start: {}", id.value.str(), replica.value,
+                why);
     if (auto* kernel = find(id)) {
         kernel->start_failures[replica] = why;
         if (kernel->start_failures.size() * 2 > kernel->first.voters.size() ||
@@ -179,8 +178,7 @@ void KernelService::interrupt(KernelId id, Done done) {
         return executor && ports_.hosts.up(*executor) ? executor : any_host(*kernel, ports_.hosts);
     };
     ports_.calls.call(
-        route,
-        [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },
+        route, [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },
         ports_.clock.now(), options_.interrupt_timeout, std::move(done));
 }
 
@@ -202,9 +200,7 @@ void KernelService::restart(KernelId id, Done done) {
     };
     ports_.calls.call(
         route,
-        [id, session](std::uint64_t request) {
-            return cluster::Restart{request, id, session};
-        },
+        [id, session](std::uint64_t request) { return cluster::Restart{request, id, session}; },
         ports_.clock.now(), options_.restart_timeout,
         [this, id, session](const Status& status) { restarted(id, session, status); });
 }

@@ -87,8 +87,8 @@ public:
 
     KernelService(Ports ports, KernelServiceOptions options);
 
-    // An id that exists already is not an error: a create may be asked for again. kNotFound: no such
-    // kernelspec; kExhausted: too few hosts; both with a sentence for the user.
+    // An id that exists already is not an error: a create may be asked for again. kNotFound: no
+    // such kernelspec; kExhausted: too few hosts; both with a sentence for the user.
     Result<Kernel*> create(const KernelRequest& request);
     Kernel* find(KernelId id);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }

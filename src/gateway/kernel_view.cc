@@ -71,7 +71,8 @@ KernelView::Fitness KernelView::fitness(const HostId& host) const {
         // A replica that left the group, or never joined it, has nothing to serve with.
         const bool member = reference != nullptr && reference->membership.is_member(id);
         if (status.host == host && member && !failed(status)) {
-            result = std::max(result, has_live_interpreter(status) ? Fitness::kReady : Fitness::kPresent);
+            result = std::max(result,
+                              has_live_interpreter(status) ? Fitness::kReady : Fitness::kPresent);
         }
     }
     return result;
@@ -126,8 +127,8 @@ std::string KernelView::failure() const {
 bool KernelView::idle_or_busy() const {
     return std::any_of(replicas_.begin(), replicas_.end(), [this](const auto& entry) {
         const auto state = entry.second.state;
-        return hosts_->up(entry.second.host) && (state == cluster::ExecutionState::kIdle ||
-                                                 state == cluster::ExecutionState::kBusy);
+        return hosts_->up(entry.second.host) &&
+               (state == cluster::ExecutionState::kIdle || state == cluster::ExecutionState::kBusy);
     });
 }
 

@@ -119,8 +119,8 @@ void ReplicaReconciler::reconcile(Kernel& kernel) {
     }
     const auto spare = spare_host(kernel);
     if (!spare) {
-        problems_[kernel.id] = "a replica is missing, and there is no spare host: " +
-                               spare.error().what;
+        problems_[kernel.id] =
+            "a replica is missing, and there is no spare host: " + spare.error().what;
         return;
     }
     problems_.erase(kernel.id);
@@ -165,7 +165,8 @@ void ReplicaReconciler::start(Kernel& kernel, Job& job) {
                                          .bootstrap = std::nullopt,
                                          .options = options};
         },
-        clock_.now(), options_.step_timeout, [this, id = kernel.id](const Status& status) {
+        clock_.now(), options_.step_timeout,
+        [this, id = kernel.id](const Status& status) {
             const auto found = jobs_.find(id);
             if (found == jobs_.end()) {
                 return;
@@ -190,7 +191,8 @@ void ReplicaReconciler::change(Kernel& kernel, Job& job) {
         [&](std::uint64_t request) {
             return cluster::ChangeMembers{request, kernel.id, job.add, job.remove};
         },
-        clock_.now(), options_.step_timeout, [this, id = kernel.id](const Status& status) {
+        clock_.now(), options_.step_timeout,
+        [this, id = kernel.id](const Status& status) {
             const auto found = jobs_.find(id);
             if (found == jobs_.end()) {
                 return;
@@ -211,8 +213,8 @@ void ReplicaReconciler::step_failed(KernelId id, const Error& error) {
     job.problem = error.what;
     job.not_before = clock_.now() + options_.retry;
     auto* kernel = kernels_.find(id);
-    const bool give_up = error.code == Errc::kTimeout || error.code == Errc::kInvalid ||
-                         job.step == Step::kStart;
+    const bool give_up =
+        error.code == Errc::kTimeout || error.code == Errc::kInvalid || job.step == Step::kStart;
     if (kernel == nullptr || !give_up) {
         return;
     }
@@ -257,7 +259,8 @@ void ReplicaReconciler::stop_orphans(Kernel& kernel) {
         }
         const auto since = orphans_.try_emplace(key, clock_.now()).first->second;
         if (hosts_.up(status.host) && clock_.now() - since > options_.orphan_grace) {
-            log_info("gateway", "kernel {}: replica {} on {} was removed from its group: stopping it",
+            log_info("gateway",
+                     "kernel {}: replica {} on {} was removed from its group: stopping it",
                      kernel.id.value.str(), replica.value, status.host.value);
             orphans_[key] = clock_.now();
             kernels_.stop_replica(kernel.id, replica, status.host);
@@ -268,9 +271,8 @@ void ReplicaReconciler::stop_orphans(Kernel& kernel) {
 void ReplicaReconciler::lead(Kernel& kernel, const HostId& host, Done done) {
     kernel.view.prefer(host);
     calls_.call(
-        to_host(host),
-        [&](std::uint64_t request) { return cluster::Lead{request, kernel.id}; }, clock_.now(),
-        kLeadTimeout,
+        to_host(host), [&](std::uint64_t request) { return cluster::Lead{request, kernel.id}; },
+        clock_.now(), kLeadTimeout,
         [this, id = kernel.id, host, done = std::move(done)](const Status& status) mutable {
             if (status) {
                 leads_.push_back({id, host, clock_.now() + kLeadSeen, std::move(done)});
@@ -294,8 +296,9 @@ void ReplicaReconciler::watch_leads() {
         at = leads_.erase(at);
         done(leads ? ok()
                    : Status(Error{Errc::kTimeout, Certainty::kUnknown,
-                                  "host " + name + " was asked to lead the kernel and does not "
-                                  "lead it yet; see `nbos kernel list`"}));
+                                  "host " + name +
+                                      " was asked to lead the kernel and does not "
+                                      "lead it yet; see `nbos kernel list`"}));
     }
 }
 

@@ -6,8 +6,8 @@
 namespace nbos::gateway {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::GatewayHarness;
+using ::testing::HasSubstr;
 using testing::milliseconds;
 
 class Repair : public GatewayHarness {
@@ -150,8 +150,9 @@ TEST_F(Repair, MigrationLeadsAVoterAndTheNextCellGoesThere) {
     EXPECT_EQ(200, status);
     client.execute("m1");
     EXPECT_EQ("h2", link_.take<cluster::ClientMessage>().at(0).first);
-    EXPECT_EQ(404, rest("POST", "/api/nbos/kernels/" + group_.kernel + "/migrate",
-                        R"({"to": "h9"})").status);
+    EXPECT_EQ(
+        404,
+        rest("POST", "/api/nbos/kernels/" + group_.kernel + "/migrate", R"({"to": "h9"})").status);
 }
 
 TEST_F(Repair, MigrationToASpareHostMovesAReplicaFirst) {

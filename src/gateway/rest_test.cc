@@ -7,10 +7,10 @@ namespace nbos::gateway {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::GatewayHarness;
+using ::testing::HasSubstr;
 using testing::milliseconds;
+using ::testing::Not;
 
 class Rest : public GatewayHarness {
 protected:
@@ -75,7 +75,8 @@ TEST_F(Rest, KernelspecsHaveWhatClientsInsistOn) {
 
 TEST_F(Rest, CreatingAKernelStartsThreeReplicasAndAnswersAtOnce) {
     all_up();
-    const auto answer = rest("POST", "/api/kernels", R"({"name": "python3", "env": {"KERNEL_X": "1"}})");
+    const auto answer =
+        rest("POST", "/api/kernels", R"({"name": "python3", "env": {"KERNEL_X": "1"}})");
     EXPECT_EQ(201, answer.status);
     EXPECT_EQ("starting", jupyter::string_field(answer.body, "execution_state"));
     const auto activity = jupyter::string_field(answer.body, "last_activity");
@@ -192,7 +193,8 @@ TEST_F(Rest, SessionsAreKeptAcrossARestartOfTheGateway) {
     EXPECT_THAT(answer.body, HasSubstr("\"notebook\": {\"path\": \"sub/a.ipynb\""));
     EXPECT_EQ(id, jupyter::string_field(
                       rest("POST", "/api/sessions",
-                           R"({"path": "sub/a.ipynb", "type": "notebook", "kernel": {}})").body,
+                           R"({"path": "sub/a.ipynb", "type": "notebook", "kernel": {}})")
+                          .body,
                       "id"));
     EXPECT_EQ(0U, starts().size());
     restart_gateway();
@@ -211,9 +213,11 @@ TEST_F(Rest, BadSessionsAreRefused) {
     all_up();
     EXPECT_EQ(400, rest("POST", "/api/sessions", R"({"type": "notebook"})").status);
     EXPECT_EQ(501, rest("POST", "/api/sessions",
-                        R"({"path": "a", "type": "notebook", "kernel": {"name": "r"}})").status);
+                        R"({"path": "a", "type": "notebook", "kernel": {"name": "r"}})")
+                       .status);
     EXPECT_EQ(404, rest("POST", "/api/sessions",
-                        R"({"path": "a", "type": "notebook", "kernel": {"id": "nope"}})").status);
+                        R"({"path": "a", "type": "notebook", "kernel": {"id": "nope"}})")
+                       .status);
     EXPECT_EQ(404, rest("DELETE", "/api/sessions/nope").status);
 }
 
@@ -234,7 +238,8 @@ TEST_F(Rest, ASocketNeedsATokenAndAKernel) {
     all_up();
     auto group = running_kernel();
     const auto refused = [&](const std::string& target) {
-        const auto answer = gateway_->upgrade({.method = "GET", .target = target, .headers = {}, .body = {}});
+        const auto answer =
+            gateway_->upgrade({.method = "GET", .target = target, .headers = {}, .body = {}});
         const auto* response = std::get_if<jupyter::HttpResponse>(&answer);
         return response == nullptr ? 101 : response->status;
     };
@@ -255,7 +260,8 @@ TEST_F(Rest, TheCommandLineSeesReplicasAndHosts) {
     EXPECT_THAT(rest("GET", "/api/nbos/hosts").body, HasSubstr("\"id\": \"h4\""));
     EXPECT_THAT(rest("GET", "/api/nbos/status").body, HasSubstr("\"hosts_up\": 4"));
     EXPECT_EQ(404, rest("POST", "/api/nbos/kernels/" + group.kernel + "/kill-replica",
-                        R"({"host": "h9"})").status);
+                        R"({"host": "h9"})")
+                       .status);
     EXPECT_EQ(0, rest("POST", "/api/nbos/kernels/" + group.kernel + "/kill-replica").status);
     EXPECT_EQ("h1", link_.take<cluster::KillInterpreter>().at(0).first);
 }

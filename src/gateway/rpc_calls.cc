@@ -50,8 +50,7 @@ void RpcCalls::replied(const cluster::Reply& reply, Instant now) {
     }
     const auto done = std::move(found->second.done);
     calls_.erase(found);
-    done(reply.ok ? ok()
-                  : Status(Error{reply.code, Certainty::kDidNotHappen, reply.what}));
+    done(reply.ok ? ok() : Status(Error{reply.code, Certainty::kDidNotHappen, reply.what}));
 }
 
 void RpcCalls::tick(Instant now) {

@@ -50,8 +50,7 @@ bool parse_kernel(const json::value& value, SavedTables& tables) {
 
 bool parse_deleted(const json::value& value, SavedTables& tables) {
     const auto* text = value.if_string();
-    const auto id =
-        text == nullptr ? std::nullopt : Uuid::parse({text->data(), text->size()});
+    const auto id = text == nullptr ? std::nullopt : Uuid::parse({text->data(), text->size()});
     if (!id) {
         return false;
     }
@@ -74,9 +73,9 @@ Session* SessionTable::find(const std::string& id) {
 }
 
 Session* SessionTable::find_path(const std::string& path) {
-    const auto found =
-        std::find_if(sessions_.begin(), sessions_.end(),
-                     [&](const auto& session) { return session.second.model.path == path; });
+    const auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+        return session.second.model.path == path;
+    });
     return found == sessions_.end() ? nullptr : &found->second;
 }
 

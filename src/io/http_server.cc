@@ -108,19 +108,19 @@ public:
     }
 
     void accept() {
-        acceptor_.async_accept([self = shared_from_this()](ErrorCode error,
-                                                           asio::ip::tcp::socket socket) {
-            if (self->stopped_ || error == asio::error::operation_aborted) {
-                return;
-            }
-            if (error) {  // out of descriptors, most likely: do not spin
-                log_warning("http", "accept: {}", error.message());
-                self->accept_later();
-                return;
-            }
-            self->start(std::move(socket));
-            self->accept();
-        });
+        acceptor_.async_accept(
+            [self = shared_from_this()](ErrorCode error, asio::ip::tcp::socket socket) {
+                if (self->stopped_ || error == asio::error::operation_aborted) {
+                    return;
+                }
+                if (error) {  // out of descriptors, most likely: do not spin
+                    log_warning("http", "accept: {}", error.message());
+                    self->accept_later();
+                    return;
+                }
+                self->start(std::move(socket));
+                self->accept();
+            });
     }
 
     std::uint16_t port() const {
@@ -199,9 +199,7 @@ public:
                                 beast::bind_front_handler(&Connection::header_read, hold()));
     }
 
-    void refuse(const jupyter::HttpResponse& response) {
-        respond(response, 11, false, false);
-    }
+    void refuse(const jupyter::HttpResponse& response) { respond(response, 11, false, false); }
 
     void abort() {
         beast::error_code ignored;
@@ -250,12 +248,11 @@ private:
         const bool head = request.method == "HEAD";
         const bool keep_alive = message.keep_alive() && !server_->stopped_;
         stream_.expires_never();
-        server_->handler_->handle(
-            std::move(request),
-            [self = hold(), version = message.version(), head,
-             keep_alive](jupyter::HttpResponse response) {
-                self->respond(response, version, keep_alive, head);
-            });
+        server_->handler_->handle(std::move(request),
+                                  [self = hold(), version = message.version(), head,
+                                   keep_alive](jupyter::HttpResponse response) {
+                                      self->respond(response, version, keep_alive, head);
+                                  });
     }
 
     void refuse_unreadable(ErrorCode error) {

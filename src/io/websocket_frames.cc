@@ -87,7 +87,8 @@ bool WebSocketParser::legal(const FrameHead& frame) {
     } else if (frame.opcode == WebSocketOpcode::kContinuation && !fragments_) {
         fail(1002, "a continuation of nothing");
     } else if ((frame.opcode == WebSocketOpcode::kText ||
-                frame.opcode == WebSocketOpcode::kBinary) && fragments_) {
+                frame.opcode == WebSocketOpcode::kBinary) &&
+               fragments_) {
         fail(1002, "a new message inside a fragmented one");
     } else {
         const std::size_t before = fragments_ ? fragments_->payload.size() : 0;

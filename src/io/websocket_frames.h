@@ -36,7 +36,8 @@ struct WebSocketFault {
 
 class WebSocketParser {
 public:
-    explicit WebSocketParser(std::size_t message_bytes_max) : message_bytes_max_(message_bytes_max) {}
+    explicit WebSocketParser(std::size_t message_bytes_max)
+        : message_bytes_max_(message_bytes_max) {}
 
     // Appends what the client sent, and returns the messages that are complete now.
     std::vector<WebSocketInput> feed(std::string_view bytes);
@@ -58,7 +59,7 @@ private:
 
     std::size_t message_bytes_max_;
     std::string input_;
-    std::size_t used_ = 0;  // of input_; what lies before is done with
+    std::size_t used_ = 0;                     // of input_; what lies before is done with
     std::optional<WebSocketInput> fragments_;  // a data message whose last frame is still to come
     std::optional<WebSocketFault> fault_;
 };

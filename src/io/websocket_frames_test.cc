@@ -49,10 +49,10 @@ TEST(WebSocketFrames, AnyLengthAndAnyCutComesOutWhole) {
 
 TEST(WebSocketFrames, FragmentsAreJoinedAroundAPing) {
     WebSocketParser parser(1000);
-    const auto got = parser.feed(frame(WebSocketOpcode::kText, "a", false) +
-                                 frame(WebSocketOpcode::kPing, "p") +
-                                 frame(WebSocketOpcode::kContinuation, "b", false) +
-                                 frame(WebSocketOpcode::kContinuation, "\xff"));
+    const auto got =
+        parser.feed(frame(WebSocketOpcode::kText, "a", false) + frame(WebSocketOpcode::kPing, "p") +
+                    frame(WebSocketOpcode::kContinuation, "b", false) +
+                    frame(WebSocketOpcode::kContinuation, "\xff"));
     ASSERT_EQ(2U, got.size());
     EXPECT_EQ(WebSocketOpcode::kPing, got[0].opcode);
     EXPECT_EQ("ab\xff", got[1].payload) << "text need not be UTF-8";
@@ -73,7 +73,8 @@ TEST(WebSocketFrames, ViolationsEndTheConnectionWithACode) {
         {frame(WebSocketOpcode::kText, "x", false) + frame(WebSocketOpcode::kText, "x"), 1002},
         {frame(WebSocketOpcode::kText, std::string(101, 'x')), 1009},
         {frame(WebSocketOpcode::kText, std::string(60, 'x'), false) +
-             frame(WebSocketOpcode::kContinuation, std::string(60, 'x')), 1009},
+             frame(WebSocketOpcode::kContinuation, std::string(60, 'x')),
+         1009},
         {std::string("\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 14), 1009},
     };
     for (const auto& [bytes, code] : cases) {

@@ -43,8 +43,8 @@ public:
         if (closing_ || ended_) {
             return;
         }
-        auto head = websocket_frame_head(
-            binary ? WebSocketOpcode::kBinary : WebSocketOpcode::kText, payload.size());
+        auto head = websocket_frame_head(binary ? WebSocketOpcode::kBinary : WebSocketOpcode::kText,
+                                         payload.size());
         enqueue(std::move(head), std::move(payload));
         if (queued_bytes_ > options_.queued_bytes_max) {
             log_warning("http", "a WebSocket client reads too slowly ({} MiB queued): closing it",
@@ -111,17 +111,17 @@ private:
     }
 
     void read() {
-        socket_.async_read_some(asio::buffer(buffer_), [self = shared_from_this()](
-                                                           ErrorCode error, std::size_t size) {
-            if (error) {
-                self->end();
-                return;
-            }
-            self->take(std::string_view(self->buffer_.data(), size));
-            if (!self->ended_) {
-                self->read();
-            }
-        });
+        socket_.async_read_some(asio::buffer(buffer_),
+                                [self = shared_from_this()](ErrorCode error, std::size_t size) {
+                                    if (error) {
+                                        self->end();
+                                        return;
+                                    }
+                                    self->take(std::string_view(self->buffer_.data(), size));
+                                    if (!self->ended_) {
+                                        self->read();
+                                    }
+                                });
     }
 
     void take(std::string_view bytes) {

@@ -81,8 +81,12 @@ std::size_t skip_value(std::string_view text, std::size_t at) {
 std::size_t utf8_length(std::string_view text, std::size_t at) {
     const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[at + i]); };
     const std::uint8_t first = byte(0);
-    const std::size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2
-                               : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+    const std::size_t length = first < 0x80   ? 1
+                               : first < 0xC2 ? 0
+                               : first < 0xE0 ? 2
+                               : first < 0xF0 ? 3
+                               : first < 0xF5 ? 4
+                                              : 0;
     if (length == 0 || at + length > text.size()) {
         return 0;
     }
@@ -157,8 +161,7 @@ std::optional<std::map<std::string, std::string_view, std::less<>>> object_field
         }
         ++at;
         boost::json::error_code error;
-        const auto key =
-            boost::json::parse({text.data() + key_begin, at - key_begin}, error);
+        const auto key = boost::json::parse({text.data() + key_begin, at - key_begin}, error);
         at = skip_space(text, skip_space(text, at) + 1);  // over the colon
         const std::size_t begin = at;
         at = skip_value(text, at);

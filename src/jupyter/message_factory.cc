@@ -25,10 +25,10 @@ Message MessageFactory::make(Channel channel, std::string_view type, std::string
                              std::string_view parent_header, std::string content) const {
     Message message;
     message.channel = channel;
-    message.header = fmt::format(
-        R"({{"msg_id": "{}", "msg_type": "{}", "username": "nbos", "session": {}, )"
-        R"("date": "{}", "version": "5.3"}})",
-        new_uuid_().str(), type, json_quoted(session), iso_time(clock_->wall()));
+    message.header =
+        fmt::format(R"({{"msg_id": "{}", "msg_type": "{}", "username": "nbos", "session": {}, )"
+                    R"("date": "{}", "version": "5.3"}})",
+                    new_uuid_().str(), type, json_quoted(session), iso_time(clock_->wall()));
     message.parent_header = parent_header.empty() ? "{}" : std::string(parent_header);
     message.metadata = "{}";
     message.content = std::move(content);
@@ -51,8 +51,8 @@ Message MessageFactory::error(std::string_view session, std::string_view parent_
                               std::string_view ename, std::string_view evalue) const {
     const std::string line = std::string(ename) + ": " + std::string(evalue);
     return make(Channel::kIopub, "error", session, parent_header,
-                fmt::format(R"({{"ename": {}, "evalue": {}, "traceback": [{}]}})", json_quoted(ename),
-                            json_quoted(evalue), json_quoted(line)));
+                fmt::format(R"({{"ename": {}, "evalue": {}, "traceback": [{}]}})",
+                            json_quoted(ename), json_quoted(evalue), json_quoted(line)));
 }
 
 Message MessageFactory::error_reply(Channel channel, std::string_view type,
@@ -60,12 +60,13 @@ Message MessageFactory::error_reply(Channel channel, std::string_view type,
                                     std::string_view ename, std::string_view evalue,
                                     std::uint64_t execution_count) const {
     const std::string line = std::string(ename) + ": " + std::string(evalue);
-    std::string content = fmt::format(
-        R"({{"status": "error", "ename": {}, "evalue": {}, "traceback": [{}])", json_quoted(ename),
-        json_quoted(evalue), json_quoted(line));
+    std::string content =
+        fmt::format(R"({{"status": "error", "ename": {}, "evalue": {}, "traceback": [{}])",
+                    json_quoted(ename), json_quoted(evalue), json_quoted(line));
     if (type == "execute_reply") {
-        content += fmt::format(R"(, "execution_count": {}, "user_expressions": {{}}, "payload": [])",
-                               execution_count == 0 ? "null" : std::to_string(execution_count));
+        content +=
+            fmt::format(R"(, "execution_count": {}, "user_expressions": {{}}, "payload": [])",
+                        execution_count == 0 ? "null" : std::to_string(execution_count));
     }
     return make(channel, type, session, parent_header, content + "}");
 }

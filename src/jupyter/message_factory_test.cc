@@ -18,18 +18,19 @@ public:
 };
 
 TEST(IsoTime, AlwaysHasAFractionAndZ) {
-    EXPECT_EQ("2023-11-14T22:13:20.000000Z", iso_time(std::chrono::microseconds(1'700'000'000'000'000)));
+    EXPECT_EQ("2023-11-14T22:13:20.000000Z",
+              iso_time(std::chrono::microseconds(1'700'000'000'000'000)));
     EXPECT_EQ("1970-01-01T00:00:00.000001Z", iso_time(std::chrono::microseconds(1)));
 }
 
 TEST(MessageFactory, MakesCompleteMessagesOfTheKernelsSession) {
     const StillClock clock;
     const MessageFactory factory(clock, [] { return Uuid{1, 2}; });
-    const auto messages = {factory.status("kern\"el", R"({"msg_id": "p"})", "busy"),
-                           factory.error("kern\"el", "{}", "E", "what \"broke\"\n"),
-                           factory.aborted_reply("kern\"el", "{}"),
-                           factory.error_reply(Channel::kShell, "execute_reply", "kern\"el", "{}",
-                                               "E", "\xff")};
+    const auto messages = {
+        factory.status("kern\"el", R"({"msg_id": "p"})", "busy"),
+        factory.error("kern\"el", "{}", "E", "what \"broke\"\n"),
+        factory.aborted_reply("kern\"el", "{}"),
+        factory.error_reply(Channel::kShell, "execute_reply", "kern\"el", "{}", "E", "\xff")};
     for (const auto& message : messages) {
         const auto header = parse_header(message.header);
         ASSERT_TRUE(header) << message.header;
@@ -54,8 +55,8 @@ TEST(SplitStream, LeavesOtherAndShortMessagesAlone) {
 TEST(SplitStream, PartsHaveIdsOfTheirOwn) {
     const StillClock clock;
     const MessageFactory factory(clock, [] { return Uuid{1, 2}; });
-    const auto parts =
-        split_stream(factory.stream("s", "{}", std::string(250, 'x')), 100, [] { return Uuid{3, 4}; });
+    const auto parts = split_stream(factory.stream("s", "{}", std::string(250, 'x')), 100,
+                                    [] { return Uuid{3, 4}; });
     ASSERT_EQ(3U, parts.size());
     EXPECT_NE(parse_header(parts[0].header)->msg_id, parse_header(parts[1].header)->msg_id);
     EXPECT_EQ("stderr", string_field(parts[2].content, "name"));

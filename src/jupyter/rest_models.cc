@@ -21,7 +21,8 @@ std::string stem(const std::string& file) { return file.substr(0, file.rfind('.'
 }  // namespace
 
 std::string to_json(const KernelModel& kernel) {
-    std::string text = "{\"id\": " + json_quoted(kernel.id) + ", \"name\": " + json_quoted(kernel.name) +
+    std::string text = "{\"id\": " + json_quoted(kernel.id) +
+                       ", \"name\": " + json_quoted(kernel.name) +
                        ", \"last_activity\": " + json_quoted(iso_time(kernel.last_activity)) +
                        ", \"execution_state\": " + json_quoted(kernel.execution_state) +
                        ", \"connections\": " + std::to_string(kernel.connections);
@@ -32,10 +33,10 @@ std::string to_json(const KernelModel& kernel) {
 }
 
 std::string to_json(const SessionModel& session, std::string_view kernel_json) {
-    std::string text = "{\"id\": " + json_quoted(session.id) + ", \"path\": " + json_quoted(session.path) +
-                       ", \"name\": " + json_quoted(session.name) +
-                       ", \"type\": " + json_quoted(session.type) +
-                       ", \"kernel\": " + std::string(kernel_json);
+    std::string text =
+        "{\"id\": " + json_quoted(session.id) + ", \"path\": " + json_quoted(session.path) +
+        ", \"name\": " + json_quoted(session.name) + ", \"type\": " + json_quoted(session.type) +
+        ", \"kernel\": " + std::string(kernel_json);
     if (session.type == "notebook") {
         text += ", \"notebook\": {\"path\": " + json_quoted(session.path) +
                 ", \"name\": " + json_quoted(session.name) + "}";

@@ -14,9 +14,9 @@ namespace nbos::jupyter {
 
 struct KernelModel {
     std::string id;
-    std::string name;  // of its kernelspec
+    std::string name;                           // of its kernelspec
     std::chrono::microseconds last_activity{};  // since the epoch
-    std::string execution_state;  // starting, idle, busy, restarting or dead
+    std::string execution_state;                // starting, idle, busy, restarting or dead
     std::uint64_t connections = 0;
     std::string reason;  // why it is dead or waits; absent from the JSON when empty
 };
@@ -35,7 +35,7 @@ struct KernelSpec {
     std::vector<std::string> argv;
     std::map<std::string, std::string> env;
     std::string interrupt_mode = "signal";
-    std::string metadata = "{}";  // a JSON object
+    std::string metadata = "{}";                   // a JSON object
     std::map<std::string, std::string> resources;  // file name to its bytes
 };
 

@@ -64,7 +64,8 @@ Result<Message> checked(Message message, std::string_view channel, std::string_v
         return malformed("unknown channel '" + std::string(channel.substr(0, 32)) + "'");
     }
     message.channel = *known;
-    for (auto& [part, name, text] : std::array<std::tuple<std::string*, const char*, std::string_view>, 4>{
+    for (auto& [part, name, text] :
+         std::array<std::tuple<std::string*, const char*, std::string_view>, 4>{
              {{&message.header, "header", header},
               {&message.parent_header, "parent_header", parent},
               {&message.metadata, "metadata", metadata},

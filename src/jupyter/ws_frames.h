@@ -1,6 +1,7 @@
 // Jupyter messages in WebSocket payloads: the v1 framing and both legacy ones.
 //
-//   v1      binary: u64 LE n, n x u64 LE offsets from the start, then channel, header, parent_header,
+//   v1      binary: u64 LE n, n x u64 LE offsets from the start, then channel, header,
+//   parent_header,
 //           metadata, content, buffers...; n = parts + 1, the last offset is the end.
 //   legacy  text: one JSON object with "channel", the four parts, and msg_id and msg_type on top.
 //   legacy with buffers  binary: u32 BE n, n x u32 BE offsets, the JSON object, buffers...

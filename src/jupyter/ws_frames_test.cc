@@ -45,8 +45,8 @@ TEST(WsFrames, V1HasTheLayoutOfTheSpecification) {
     message.parent_header = message.metadata = message.content = "{}";
     const auto payload = encode_ws(message, WsProtocol::kV1);
     const auto bytes = payload.bytes.view();
-    EXPECT_EQ(6, bytes[0]);                        // five parts and the end
-    EXPECT_EQ(8 * 7, bytes[8]);                    // the channel begins behind the offsets
+    EXPECT_EQ(6, bytes[0]);      // five parts and the end
+    EXPECT_EQ(8 * 7, bytes[8]);  // the channel begins behind the offsets
     EXPECT_EQ("shell{1}{}{}{}", bytes.substr(56));
     EXPECT_EQ(bytes.size(), static_cast<std::size_t>(bytes[48]));
 }

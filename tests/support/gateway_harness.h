@@ -185,7 +185,8 @@ protected:
     jupyter::HttpResponse rest(const std::string& method, const std::string& target,
                                const std::string& body = "",
                                const std::string& authorization = "token secret") {
-        jupyter::HttpRequest request{.method = method, .target = target, .headers = {}, .body = body};
+        jupyter::HttpRequest request{
+            .method = method, .target = target, .headers = {}, .body = body};
         if (!authorization.empty()) {
             request.headers["authorization"] = authorization;
         }
@@ -312,13 +313,13 @@ protected:
     }
     void started(const Group& group, const std::string& host, const std::string& session,
                  const std::string& msg_id, std::uint64_t index = 5) {
-        tell(host, cluster::CellStarted{id_of(group), {Term{group.term}, Index{index}}, session,
-                                        msg_id});
+        tell(host,
+             cluster::CellStarted{id_of(group), {Term{group.term}, Index{index}}, session, msg_id});
     }
     void output(const Group& group, const std::string& host, jupyter::Message message,
                 std::uint64_t index = 5) {
-        tell(host, cluster::KernelOutput{id_of(group), {Term{group.term}, Index{index}},
-                                         std::move(message)});
+        tell(host, cluster::KernelOutput{
+                       id_of(group), {Term{group.term}, Index{index}}, std::move(message)});
     }
     void spoken(const Group& group, const std::string& host, jupyter::Message message) {
         tell(host, cluster::KernelOutput{id_of(group), {}, std::move(message)});
