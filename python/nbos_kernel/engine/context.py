@@ -123,7 +123,7 @@ class Context:
         if not isinstance(module_name, str) or module_name == "__main__":
             return False
         found = sys.modules.get(module_name)
-        if found is None or self.module_name(found) is None:
+        if not self._is_found_by(module_name, found):
             return False
         for part in obj.__qualname__.split("."):
             if isinstance(found, types.ModuleType):
@@ -137,12 +137,14 @@ class Context:
     def module_name(self, module):
         """The name under which a replica can import the module, or None for one made by hand."""
         name = getattr(module, "__name__", None)
-        if sys.modules.get(name) is not module:
-            return None
-        # Modules that the interpreter needs to start itself (_io) get no spec until they are imported.
-        if getattr(module, "__spec__", None) is None and name not in sys.builtin_module_names:
-            return None
-        return name
+        return name if self._is_found_by(name, module) else None
+
+    def _is_found_by(self, name, module):
+        """Whether importing `name` gives `module` anywhere: it was not made by hand."""
+        if module is None or sys.modules.get(name) is not module:
+            return False
+        # _io calls itself io, and has no spec until somebody imports it by its own name.
+        return getattr(module, "__spec__", None) is not None or name in sys.builtin_module_names
 
     def _name_of_constant(self, obj, t):
         """Singletons of libraries: sentinels, the global random generator, os.environ."""
