@@ -135,7 +135,8 @@ def run_ctest(preset, name, arguments, env):
     summary = OUTPUT / f"{name}-ctest.xml"
     summary.unlink(missing_ok=True)
     command = ["ctest", "--preset", preset, "--output-junit", str(summary), *arguments]
-    env = {"GTEST_OUTPUT": f"xml:{xml}/", "UBSAN_OPTIONS": "print_stacktrace=1", **env}
+    env = {"GTEST_OUTPUT": f"xml:{xml}/", "UBSAN_OPTIONS": "print_stacktrace=1",
+           "NBOS_TEST_PYTHON": sys.executable, **env}
     code, log = run_logged(f"ctest-{name}", command, 3600, env)
     return count_programs(name, xml, summary, code, log)
 
