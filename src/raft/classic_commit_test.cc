@@ -94,9 +94,8 @@ raft::Message vote_request(std::uint64_t from, std::uint64_t term, bool force = 
 
 bool granted(const Solo& n, std::uint64_t to) {
     const auto replies = n.sent_of(MessageKind::kVoteReply);
-    return std::any_of(replies.begin(), replies.end(), [&](const auto& m) {
-        return m.to == replica(to) && !m.reject;
-    });
+    return std::any_of(replies.begin(), replies.end(),
+                       [&](const auto& m) { return m.to == replica(to) && !m.reject; });
 }
 
 TEST(ClassicVote, NoSecondVoteAfterARestart) {

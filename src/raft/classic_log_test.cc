@@ -90,9 +90,7 @@ TEST(ClassicLog, AWriteThatWasReplacedMeanwhileDoesNotCountForItsSuccessor) {
 TEST(ClassicLog, ALostProbeIsSentAgain) {
     Nodes n(voters({1, 2, 3}));
     n.lead(1);
-    n.lose = [](const auto& m) {
-        return m.to == replica(3) && m.kind == MessageKind::kAppend;
-    };
+    n.lose = [](const auto& m) { return m.to == replica(3) && m.kind == MessageKind::kAppend; };
     ASSERT_TRUE(n[1].propose(Bytes("a")));
     n.settle();
     ASSERT_TRUE(n.commands(3).empty());

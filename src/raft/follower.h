@@ -35,17 +35,17 @@ struct Follower {
     Index match;
     Index next;
     Index commit_sent;
-    std::uint64_t round = 0;         // numbers the appends sent to it
-    std::uint64_t mode_round = 0;    // rejections of earlier appends are stale
+    std::uint64_t round = 0;       // numbers the appends sent to it
+    std::uint64_t mode_round = 0;  // rejections of earlier appends are stale
     bool probe_sent = false;
     std::uint64_t probe_heartbeat = 0;  // the last one sent before the probe
     bool recently_active = false;
-    int quiet_ticks = 0;             // since the last acknowledgement, while one is awaited
+    int quiet_ticks = 0;  // since the last acknowledgement, while one is awaited
     std::uint64_t heartbeat_acked = 0;
     std::deque<InFlight> inflight;
     std::size_t inflight_bytes = 0;
     std::shared_ptr<const OutgoingSnapshot> snapshot;
-    std::size_t chunk_acked = 0;     // offsets into snapshot->encoded
+    std::size_t chunk_acked = 0;  // offsets into snapshot->encoded
     std::size_t chunk_sent = 0;
 
     // A member seen for the first time; nothing happens to one that is known.
@@ -80,9 +80,7 @@ struct Follower {
         }
         quiet_ticks = 0;
     }
-    bool awaits_reply() const {
-        return mode == Mode::kSnapshot || probe_sent || !inflight.empty();
-    }
+    bool awaits_reply() const { return mode == Mode::kSnapshot || probe_sent || !inflight.empty(); }
 
 private:
     void leave() {

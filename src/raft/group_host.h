@@ -32,13 +32,12 @@ struct GroupWrite {
     GroupId group;
     ReplicaId self;
     bool remove = false;  // forget the group: nothing of it is restored any more
+    // The node's own or a leader's. If the stored log has no entry of its index and term, every
+    // entry stored before is void, also one that would seem to follow it; otherwise the tail stays.
     std::optional<Snapshot> snapshot;
-    // `snapshot` came from a leader (Output::install): every entry stored before is void, also one
-    // that would seem to follow it. False: the node's own (Node::compact()), the log behind it stays.
-    bool installed = false;
     std::optional<HardState> hard_state;
     std::vector<Entry> append;  // replaces anything stored at or after append.front().index
-    Index first_kept;  // entries below are not needed any more (0: no change)
+    Index first_kept;           // entries below are not needed any more (0: no change)
 };
 
 struct RestoredGroup {
@@ -68,7 +67,7 @@ public:
     virtual ~GroupListener() = default;
     virtual void restore(GroupId group, const Snapshot& snapshot) = 0;  // replace the whole state
     virtual void apply(GroupId group, const Entry& entry) = 0;  // committed; no-ops included
-    virtual void role_changed(GroupId group) = 0;   // role, term, leader or membership
+    virtual void role_changed(GroupId group) = 0;               // role, term, leader or membership
     virtual void read_ready(GroupId group, std::uint64_t context, Index index) = 0;
     virtual void read_lost(GroupId group, std::uint64_t context) = 0;
 };

@@ -18,8 +18,8 @@ constexpr std::uint16_t kHasChunk = 1U << 15U;
 constexpr std::size_t kNumbers = 9;
 
 std::array<std::uint64_t, kNumbers> numbers_of(const Message& m) {
-    return {m.index.value, m.log_term.value,   m.commit.value, m.hint_index.value,
-            m.hint_term.value, m.round, m.offset, m.context, m.target.value};
+    return {m.index.value, m.log_term.value, m.commit.value, m.hint_index.value, m.hint_term.value,
+            m.round,       m.offset,         m.context,      m.target.value};
 }
 
 void set_numbers(Message& m, const std::array<std::uint64_t, kNumbers>& n) {

@@ -71,22 +71,22 @@ struct Snapshot {
 };
 
 enum class MessageKind : std::uint8_t {
-    kPreVote,         // term (the one it would campaign in), last_index, last_term
-    kPreVoteReply,    // term, reject
-    kVote,            // term, last_index, last_term, force (set by a leadership transfer)
-    kVoteReply,       // term, reject
-    kAppend,          // term, prev (index, term), entries, commit, round
-    kAppendReply,     // term, reject, match (or hint_index/hint_term), round
-    kHeartbeat,       // term, commit (never above what the receiver is known to match), round
-                      // (0: only tells of a commit, no reply wanted)
-    kHeartbeatReply,  // term, round, hint_index (its last index; NOT what it matches)
-    kSnapshotChunk,   // term, snapshot id (index, term), offset, chunk, last_chunk, round
-    kSnapshotReply,   // term, snapshot id, offset (the next one wanted), reject, round
-    kTimeoutNow,      // term: campaign at once (leadership transfer)
-    kTransferRequest, // term, target: a follower asks the leader to hand over to `target`
-    kPropose,         // term, entries: proposals forwarded to the leader
-    kReadIndex,       // term, context: a follower asks for a read index
-    kReadIndexReply,  // term, context, match (the read index), reject
+    kPreVote,          // term (the one it would campaign in), last_index, last_term
+    kPreVoteReply,     // term, reject
+    kVote,             // term, last_index, last_term, force (set by a leadership transfer)
+    kVoteReply,        // term, reject
+    kAppend,           // term, prev (index, term), entries, commit, round
+    kAppendReply,      // term, reject, match (or hint_index/hint_term), round
+    kHeartbeat,        // term, commit (never above what the receiver is known to match), round
+                       // (0: only tells of a commit, no reply wanted)
+    kHeartbeatReply,   // term, round, hint_index (its last index; NOT what it matches)
+    kSnapshotChunk,    // term, snapshot id (index, term), offset, chunk, last_chunk, round
+    kSnapshotReply,    // term, snapshot id, offset (the next one wanted), reject, round
+    kTimeoutNow,       // term: campaign at once (leadership transfer)
+    kTransferRequest,  // term, target: a follower asks the leader to hand over to `target`
+    kPropose,          // term, entries: proposals forwarded to the leader
+    kReadIndex,        // term, context: a follower asks for a read index
+    kReadIndexReply,   // term, context, match (the read index), reject
 };
 
 struct Message {
@@ -99,8 +99,8 @@ struct Message {
     bool reject = false;
     bool force = false;
     bool last_chunk = false;
-    Index index;       // prev / last / match / snapshot index, by kind
-    Term log_term;     // term of `index`
+    Index index;    // prev / last / match / snapshot index, by kind
+    Term log_term;  // term of `index`
     Index commit;
     Index hint_index;  // where a rejecting follower suggests to probe next
     Term hint_term;

@@ -212,21 +212,51 @@ void Node::Impl::on_older_term(const Message& m) {
 
 void Node::Impl::dispatch(const Message& m) {
     switch (m.kind) {
-        case MessageKind::kPreVote: on_pre_vote(m); return;
-        case MessageKind::kPreVoteReply: on_pre_vote_reply(m); return;
-        case MessageKind::kVote: on_vote(m); return;
-        case MessageKind::kVoteReply: on_vote_reply(m); return;
-        case MessageKind::kAppend: on_append(m); return;
-        case MessageKind::kAppendReply: on_append_reply(m); return;
-        case MessageKind::kHeartbeat: on_heartbeat(m); return;
-        case MessageKind::kHeartbeatReply: on_heartbeat_reply(m); return;
-        case MessageKind::kSnapshotChunk: on_snapshot_chunk(m); return;
-        case MessageKind::kSnapshotReply: on_snapshot_reply(m); return;
-        case MessageKind::kTimeoutNow: on_timeout_now(m); return;
-        case MessageKind::kTransferRequest: on_transfer_request(m); return;
-        case MessageKind::kPropose: on_propose(m); return;
-        case MessageKind::kReadIndex: on_read_index(m); return;
-        case MessageKind::kReadIndexReply: on_read_index_reply(m); return;
+        case MessageKind::kPreVote:
+            on_pre_vote(m);
+            return;
+        case MessageKind::kPreVoteReply:
+            on_pre_vote_reply(m);
+            return;
+        case MessageKind::kVote:
+            on_vote(m);
+            return;
+        case MessageKind::kVoteReply:
+            on_vote_reply(m);
+            return;
+        case MessageKind::kAppend:
+            on_append(m);
+            return;
+        case MessageKind::kAppendReply:
+            on_append_reply(m);
+            return;
+        case MessageKind::kHeartbeat:
+            on_heartbeat(m);
+            return;
+        case MessageKind::kHeartbeatReply:
+            on_heartbeat_reply(m);
+            return;
+        case MessageKind::kSnapshotChunk:
+            on_snapshot_chunk(m);
+            return;
+        case MessageKind::kSnapshotReply:
+            on_snapshot_reply(m);
+            return;
+        case MessageKind::kTimeoutNow:
+            on_timeout_now(m);
+            return;
+        case MessageKind::kTransferRequest:
+            on_transfer_request(m);
+            return;
+        case MessageKind::kPropose:
+            on_propose(m);
+            return;
+        case MessageKind::kReadIndex:
+            on_read_index(m);
+            return;
+        case MessageKind::kReadIndexReply:
+            on_read_index_reply(m);
+            return;
     }
 }
 

@@ -23,10 +23,10 @@
 namespace nbos::raft {
 
 struct Options {
-    int election_ticks = 10;   // a voter campaigns after [election_ticks, 2 x election_ticks)
-    int heartbeat_ticks = 1;   // must be well below election_ticks
-    std::size_t append_bytes_max = 1U << 20U;     // in one kAppend; one entry may be larger
-    std::size_t inflight_bytes_max = 8U << 20U;   // appended and not acknowledged, per follower
+    int election_ticks = 10;  // a voter campaigns after [election_ticks, 2 x election_ticks)
+    int heartbeat_ticks = 1;  // must be well below election_ticks
+    std::size_t append_bytes_max = 1U << 20U;        // in one kAppend; one entry may be larger
+    std::size_t inflight_bytes_max = 8U << 20U;      // appended and not acknowledged, per follower
     std::size_t uncommitted_bytes_max = 64U << 20U;  // above it propose() answers kExhausted
     std::size_t snapshot_chunk_bytes = 512U << 10U;
     int snapshot_retry_ticks = 5;  // a chunk that is not acknowledged is sent again
@@ -48,7 +48,7 @@ struct Restored {
 // The driver may take the next Output before an earlier one is durable; batches become durable in
 // order, and after_persist of a batch waits for that batch.
 struct Output {
-    std::uint64_t batch = 0;  // 0: nothing to persist; after_persist may leave at once
+    std::uint64_t batch = 0;          // 0: nothing to persist; after_persist may leave at once
     std::optional<Snapshot> install;  // replaces the stored log and application state
     std::optional<HardState> hard_state;
     std::vector<Entry> append;  // replaces anything stored at or after append.front().index
@@ -130,7 +130,7 @@ public:
     const Snapshot& snapshot() const;  // the last one taken or installed: what compact() stores
     Index first_index() const;         // of the oldest entry held; may lie below the snapshot
     std::optional<Term> term_at(Index index) const;  // nullopt: compacted away, or not there yet
-    std::size_t log_bytes() const;  // entries held since the snapshot
+    std::size_t log_bytes() const;                   // entries held since the snapshot
     const Membership& membership() const;  // in force: from the snapshot and the log, by one rule
     bool membership_settled() const;       // the one in force is committed and not joint
     // Leader only: how far each other member is; empty elsewhere.

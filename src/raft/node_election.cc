@@ -7,8 +7,8 @@ namespace nbos::raft {
 
 void Node::Impl::reset_election_timer() {
     election_elapsed_ = 0;
-    const auto base = leader_died_ ? std::max(1, options.election_ticks / 2)
-                                   : options.election_ticks;
+    const auto base =
+        leader_died_ ? std::max(1, options.election_ticks / 2) : options.election_ticks;
     election_timeout_ = base + static_cast<int>(rng_.below(static_cast<std::uint64_t>(base)));
 }
 
@@ -63,8 +63,7 @@ bool Node::Impl::is_leased() const {
 }
 
 bool Node::Impl::is_up_to_date(const Message& m) const {
-    return m.log_term > log.last_term() ||
-           (m.log_term == log.last_term() && m.index >= log.last());
+    return m.log_term > log.last_term() || (m.log_term == log.last_term() && m.index >= log.last());
 }
 
 // Only as a voter; but one that its own log removes by an entry it does not know to be committed is

@@ -41,8 +41,7 @@ void Node::Impl::on_append(const Message& m) {
         reject_append(m);
         return;
     }
-    while (known < m.entries.size() &&
-           log.matches(m.entries[known].index, m.entries[known].term)) {
+    while (known < m.entries.size() && log.matches(m.entries[known].index, m.entries[known].term)) {
         ++known;
     }
     if (known < m.entries.size()) {

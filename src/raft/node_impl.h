@@ -67,7 +67,7 @@ private:
     };
     struct PendingRead {
         std::uint64_t context;
-        ReplicaId from;  // self: our own
+        ReplicaId from;       // self: our own
         std::uint64_t round;  // of the heartbeat that must be answered; 0: waits for a commit
         Index index;
     };
@@ -168,14 +168,14 @@ private:
     std::uint64_t proposals_ = 0;  // made since this start
     PendingProposals pending_;
     std::set<std::uint64_t> in_log_;  // ours that were in the log already when we became leader
-    int pending_ticks_ = 0;        // since the pending ones were handed to a leader
-    AppliedTable applied_table_;   // at `applied`
+    int pending_ticks_ = 0;           // since the pending ones were handed to a leader
+    AppliedTable applied_table_;      // at `applied`
 
     // Durability.
-    HardState durable_;            // what is known to be on disk
-    HardState written_;            // what has been handed out to be written
-    Index unsaved_from_;           // the log from here on has not been handed out
-    Index stable_;                 // the log is durable up to here
+    HardState durable_;   // what is known to be on disk
+    HardState written_;   // what has been handed out to be written
+    Index unsaved_from_;  // the log from here on has not been handed out
+    Index stable_;        // the log is durable up to here
     std::optional<Snapshot> install_;
     std::uint64_t last_batch_ = 0;
     std::deque<Batch> batches_;
@@ -187,8 +187,8 @@ private:
     // Elections.
     int election_elapsed_ = 0;
     int election_timeout_ = 0;
-    int heard_ticks_ = 0;          // since a leader was heard, saturating
-    bool leader_died_ = false;     // proven; campaign sooner than usual until a leader is heard
+    int heard_ticks_ = 0;       // since a leader was heard, saturating
+    bool leader_died_ = false;  // proven; campaign sooner than usual until a leader is heard
     ReplicaId last_leader_;
     std::map<ReplicaId, bool> votes_;
 
@@ -198,11 +198,11 @@ private:
     int quorum_elapsed_ = 0;
     std::uint64_t heartbeat_round_ = 0;
     bool heartbeat_due_ = false;
-    bool entries_due_ = false;     // followers may be sent something
+    bool entries_due_ = false;  // followers may be sent something
     std::size_t uncommitted_bytes_ = 0;
     ReplicaId transfer_target_;
     int transfer_elapsed_ = 0;
-    int hand_overs_ = 0;           // tried before leaving the group
+    int hand_overs_ = 0;  // tried before leaving the group
     std::deque<PendingRead> reads_;
     std::weak_ptr<const OutgoingSnapshot> outgoing_;
 

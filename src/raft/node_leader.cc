@@ -44,8 +44,7 @@ void Node::Impl::maybe_commit() {
 #endif
     // Only entries of our own term are committed by counting (3.6.2, Figure 3.7): an older one may
     // be on a majority and still be replaced.
-    if (index <= commit ||
-        (log.term_at(index) != term && !NBOS_MUTANT(mutants, commit_old_term))) {
+    if (index <= commit || (log.term_at(index) != term && !NBOS_MUTANT(mutants, commit_old_term))) {
         return;
     }
     const bool first_of_term = !has_committed_own_term();
@@ -197,8 +196,8 @@ void Node::Impl::on_heartbeat_reply(const Message& m) {
     const bool append_lost = f.mode == Follower::Mode::kReplicate && !f.inflight.empty() &&
                              f.inflight.front().heartbeat < m.round &&
                              m.hint_index < f.inflight.front().last;
-    const bool probe_lost = f.mode == Follower::Mode::kProbe && f.probe_sent &&
-                            f.probe_heartbeat + 1 < m.round;
+    const bool probe_lost =
+        f.mode == Follower::Mode::kProbe && f.probe_sent && f.probe_heartbeat + 1 < m.round;
     if (append_lost || probe_lost) {
         f.to_probe(f.mode == Follower::Mode::kProbe ? f.next : Index{f.match.value + 1});
         entries_due_ = true;

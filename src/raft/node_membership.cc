@@ -11,9 +11,7 @@ namespace {
 constexpr std::uint64_t kCaughtUpEntries = 64;
 constexpr int kHandOversMax = 3;
 
-Error invalid(const char* what) {
-    return Error{Errc::kInvalid, Certainty::kDidNotHappen, what};
-}
+Error invalid(const char* what) { return Error{Errc::kInvalid, Certainty::kDidNotHappen, what}; }
 Error busy(const char* what) { return Error{Errc::kExhausted, Certainty::kDidNotHappen, what}; }
 
 Bytes encoded(const Membership& membership) {

@@ -86,8 +86,8 @@ void Node::Impl::on_snapshot_chunk(const Message& m) {
         acknowledge(m, m.index);
         return;
     }
-    const bool continues = incoming_ && incoming_->from == m.from &&
-                           incoming_->index == m.index && incoming_->term == m.log_term;
+    const bool continues = incoming_ && incoming_->from == m.from && incoming_->index == m.index &&
+                           incoming_->term == m.log_term;
     auto reply = message(MessageKind::kSnapshotReply, m.from);
     reply.index = m.index;
     reply.log_term = m.log_term;

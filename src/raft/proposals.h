@@ -21,7 +21,7 @@ bool is_applied(const AppliedTable& table, const ProposalId& id);
 class PendingProposals {
 public:
     void add(ProposalId id, Bytes data);
-    void done(const ProposalId& id);  // unknown ids are fine
+    void done(const ProposalId& id);               // unknown ids are fine
     void drop_applied(const AppliedTable& table);  // those that an installed snapshot contains
 
     // Those that the present leader has not been given yet; `hand_out` is told each once, until

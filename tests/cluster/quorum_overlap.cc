@@ -60,8 +60,13 @@ std::vector<Candidate> winners(const std::vector<Elector>& all) {
     std::vector<Candidate> out;
     for (const auto& e : all) {
         const auto& m = *e.config;
-        Candidate c{e.id, e.config, bits_of(all, m.voters), m.voters.size(),
-                    bits_of(all, m.outgoing), m.outgoing.size(), granters_of(all, e)};
+        Candidate c{e.id,
+                    e.config,
+                    bits_of(all, m.voters),
+                    m.voters.size(),
+                    bits_of(all, m.outgoing),
+                    m.outgoing.size(),
+                    granters_of(all, e)};
         if (m.is_voter(e.id) && c.is_quorum(c.granters)) {
             out.push_back(c);
         }

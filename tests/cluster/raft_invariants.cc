@@ -143,8 +143,9 @@ void RaftInvariants::shadow_install(ReplicaId id, Shadow& s, const raft::Snapsho
 
 void RaftInvariants::shadow_append(ReplicaId id, Shadow& s, const raft::Entry& entry) {
     if (entry.index <= s.snapshot_index) {
-        fail("snapshot = prefix of the committed log", "{} writes entry {} at or below its snapshot {}",
-             id.value, entry.index.value, s.snapshot_index.value);
+        fail("snapshot = prefix of the committed log",
+             "{} writes entry {} at or below its snapshot {}", id.value, entry.index.value,
+             s.snapshot_index.value);
     }
     if (entry.index <= s.applied) {
         fail("state machine safety", "{} overwrites its applied entry {}", id.value,
@@ -246,10 +247,10 @@ void RaftInvariants::note_committed(const ReplicaView& r, Shadow& s, const raft:
     check_rivals(committed_.back(), entry.index);
     for (const auto& other : replicas) {
         if (other.node != nullptr && other.node->role() == raft::Role::kLeader &&
-            other.node->term() > r.node->term() && !shadows_[other.id].has(entry.index, entry.term)) {
+            other.node->term() > r.node->term() &&
+            !shadows_[other.id].has(entry.index, entry.term)) {
             fail("leader completeness", "{} of term {} lacks entry {} committed in term {}",
-                 other.id.value, other.node->term().value, entry.index.value,
-                 r.node->term().value);
+                 other.id.value, other.node->term().value, entry.index.value, r.node->term().value);
         }
     }
 }
@@ -482,8 +483,10 @@ void RaftInvariants::check_rivals(const Committed& entry, Index index) const {
     for (const auto& [id, s] : shadows_) {
         if (s.last_term() > entry.term && !s.has(index, entry.term) && !view(id).gone &&
             can_be_elected(electors(), id)) {
-            fail("leader completeness", "{} lacks entry {} of term {}, committed in term {}, and "
-                 "could be elected", id.value, index.value, entry.term.value, entry.by.value);
+            fail("leader completeness",
+                 "{} lacks entry {} of term {}, committed in term {}, and "
+                 "could be elected",
+                 id.value, index.value, entry.term.value, entry.by.value);
         }
     }
 }
@@ -502,7 +505,8 @@ std::vector<Elector> RaftInvariants::electors() const {
 
 void RaftInvariants::check_quorum_overlap() const {
     if (const auto clash = disjoint_quorums(electors())) {
-        fail("quorum overlap", "{} and {} could both be elected, by quorums without a common member",
+        fail("quorum overlap",
+             "{} and {} could both be elected, by quorums without a common member",
              clash->first.value, clash->second.value);
     }
 }

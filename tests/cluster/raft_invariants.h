@@ -76,11 +76,11 @@ private:
         std::vector<std::pair<Index, Membership>> configs;  // [0] is the snapshot's
         Index commit;
         Index applied;
-        Term leader_term;         // the last term that it led
-        Index leader_last;        // its last entry when last seen leading that term
-        Index acked;              // the highest append acknowledged in acked_term
+        Term leader_term;   // the last term that it led
+        Index leader_last;  // its last entry when last seen leading that term
+        Index acked;        // the highest append acknowledged in acked_term
         Term acked_term;
-        Term promised;            // no message that needs durability was of a higher term
+        Term promised;  // no message that needs durability was of a higher term
         std::map<Term, ReplicaId> votes;
 
         Index last() const { return Index{first.value + log.size() - 1}; }
@@ -117,8 +117,8 @@ private:
     std::map<Term, ReplicaId> leaders_;
     // (term, index) -> what that entry is, in every log, and the term of the one before it.
     std::unordered_map<std::uint64_t, std::pair<std::uint64_t, Term>> entries_;
-    std::vector<Committed> committed_;   // [i] is index i + 1
-    std::vector<std::uint64_t> content_; // what was applied at i + 1
+    std::vector<Committed> committed_;    // [i] is index i + 1
+    std::vector<std::uint64_t> content_;  // what was applied at i + 1
     std::vector<std::uint64_t> prefix_{0};
     std::map<Index, std::string> snapshots_;  // encoded: equal wherever they were taken
     std::map<raft::ProposalId, Index> proposals_;

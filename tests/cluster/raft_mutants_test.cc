@@ -1,5 +1,5 @@
-// Would the simulator find a bug? Each of the ten of consensus.md section 10 is planted in turn, and
-// a random seed must find it. A bug that is not found is a hole in the simulator.
+// Would the simulator find a bug? Each of the ten of consensus.md section 10 is planted in turn,
+// and a random seed must find it. A bug that is not found is a hole in the simulator.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -15,7 +15,7 @@ constexpr std::uint64_t kSeedsMax = 4000;
 
 struct Planted {
     const char* name;
-    bool raft::Mutants::*which;
+    bool raft::Mutants::* which;
     std::set<std::string> reported_as;  // one of these must be, whatever else is
     bool check_change_rules = true;
 };
@@ -71,12 +71,10 @@ INSTANTIATE_TEST_SUITE_P(
                 false},
         Planted{"ConfigurationNotedAtBatchFront", &raft::Mutants::config_at_batch_front, {kChain}},
         Planted{"VoteForgottenOnRestart", &raft::Mutants::forget_vote, {kVote, kElection}},
-        Planted{"AcknowledgementBeforeFsync",
-                &raft::Mutants::ack_before_fsync,
-                {kDurable, kComplete}},
-        Planted{"StaleAppendTruncates",
-                &raft::Mutants::stale_append_truncates,
-                {kDurable, kComplete}},
+        Planted{
+            "AcknowledgementBeforeFsync", &raft::Mutants::ack_before_fsync, {kDurable, kComplete}},
+        Planted{
+            "StaleAppendTruncates", &raft::Mutants::stale_append_truncates, {kDurable, kComplete}},
         Planted{"AppendOverTheSnapshot", &raft::Mutants::append_over_snapshot, {kPrefix, kMachine}},
         Planted{"CommitBeyondTheMatch", &raft::Mutants::commit_beyond_match, {kMachine}},
         Planted{"ConfigurationNotFromTheSnapshot",

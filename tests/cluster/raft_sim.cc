@@ -120,12 +120,16 @@ void RaftSim::process(Event event) {
             r.node->tick();
             push({now_ + r.tick_ms, 0, Kind::kTick, r.id, r.process, nullptr, {}});
             break;
-        case Kind::kDisk: disk_done(r); break;
+        case Kind::kDisk:
+            disk_done(r);
+            break;
         case Kind::kDrain:
             r.draining = false;
             drain(r);
             return;
-        case Kind::kCall: event.call(); break;
+        case Kind::kCall:
+            event.call();
+            break;
     }
     if (r.node) {
         after_input(r);
@@ -237,7 +241,12 @@ void RaftSim::start(Replica& r) {
             r.state = in.get<std::uint64_t>();
         }
     }
-    push({now_ + 1 + static_cast<int>(rng_.below(10)), 0, Kind::kTick, r.id, r.process, nullptr,
+    push({now_ + 1 + static_cast<int>(rng_.below(10)),
+          0,
+          Kind::kTick,
+          r.id,
+          r.process,
+          nullptr,
           {}});
     after_input(r);
 }
@@ -360,8 +369,13 @@ void RaftSim::after_input(Replica& r) {
     if (!healed_ && config_.lazy_drain > 0 && rng_.chance(config_.lazy_drain)) {
         if (!r.draining) {
             r.draining = true;
-            push({now_ + static_cast<int>(rng_.below(8)), 0, Kind::kDrain, r.id, r.process,
-                  nullptr, {}});
+            push({now_ + static_cast<int>(rng_.below(8)),
+                  0,
+                  Kind::kDrain,
+                  r.id,
+                  r.process,
+                  nullptr,
+                  {}});
         }
         return;
     }
@@ -404,7 +418,6 @@ void RaftSim::take(Replica& r, raft::Output out) {
         DiskWrite w;
         w.batch = out.batch;
         w.snapshot = out.install;
-        w.installed = out.install.has_value();
         w.hard_state = out.hard_state;
         w.append = std::move(out.append);
         w.after = std::move(out.after_persist);
@@ -459,9 +472,8 @@ void RaftSim::apply(Replica& r, const raft::Entry& entry) {
 
 void RaftSim::write(Replica& r, DiskWrite w) {
     const auto slow = r.slow_until > now_ ? 40 : r.write_ms_max;
-    r.last_write_at = std::max(r.last_write_at,
-                               now_ + static_cast<int>(rng_.below(
-                                          static_cast<std::uint64_t>(slow) + 1)));
+    r.last_write_at = std::max(
+        r.last_write_at, now_ + static_cast<int>(rng_.below(static_cast<std::uint64_t>(slow) + 1)));
     r.disk.under_way.push_back(std::move(w));
     push({r.last_write_at, 0, Kind::kDisk, r.id, r.process, nullptr, {}});
 }

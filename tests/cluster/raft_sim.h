@@ -43,10 +43,10 @@ public:
     virtual Bytes snapshot(RaftSim&, ReplicaId) = 0;  // of all that was applied
     virtual void read_ready(RaftSim&, ReplicaId, std::uint64_t /*context*/, Index) {}
     virtual void read_lost(RaftSim&, ReplicaId, std::uint64_t /*context*/) {}
-    virtual void act(RaftSim&) {}       // every tick_ms: clients, faults of its own
-    virtual void healed(RaftSim&) {}    // from now on all is well; liveness is owed
+    virtual void act(RaftSim&) {}                    // every tick_ms: clients, faults of its own
+    virtual void healed(RaftSim&) {}                 // from now on all is well; liveness is owed
     virtual void after_step(RaftSim&, ReplicaId) {}  // extra invariants
-    virtual void finish(RaftSim&) {}    // at the end
+    virtual void finish(RaftSim&) {}                 // at the end
 };
 
 struct Violation {
@@ -83,9 +83,9 @@ public:
     raft::Node* node(ReplicaId id);           // nullptr: down. Use poke() after changing it
     bool is_up(ReplicaId id) const;
     bool is_paused(ReplicaId id) const;
-    bool is_gone(ReplicaId id) const;         // wiped: its disk is lost
+    bool is_gone(ReplicaId id) const;  // wiped: its disk is lost
     bool connected(ReplicaId from, ReplicaId to) const;
-    ReplicaId leader() const;                 // of the highest term that has one up; 0: none
+    ReplicaId leader() const;  // of the highest term that has one up; 0: none
 
     std::optional<raft::ProposalId> propose(ReplicaId id, Bytes command);
     void read(ReplicaId id, std::uint64_t context);
@@ -97,10 +97,10 @@ public:
     void call_on(ReplicaId id, int delay_ms, std::function<void()> what);
 
     // Faults.
-    ReplicaId add_replica();     // a new host with an empty disk, nobody's member yet
+    ReplicaId add_replica();  // a new host with an empty disk, nobody's member yet
     void crash(ReplicaId id, std::optional<int> restart_after_ms);
     void restart(ReplicaId id);
-    void wipe(ReplicaId id);     // crash, and its disk is lost: it never returns
+    void wipe(ReplicaId id);  // crash, and its disk is lost: it never returns
     void pause(ReplicaId id, int ms);
     void cut(ReplicaId from, ReplicaId to, int ms);  // one direction
     void isolate(ReplicaId id, int ms);
@@ -133,10 +133,10 @@ private:
         std::int64_t slow_until = 0;
         std::int64_t paused_until = 0;
         std::int64_t last_write_at = 0;
-        std::uint64_t state = 0;    // of the built-in application: a hash of all it applied
-        std::map<std::uint64_t, Index> reads;  // context -> what was committed when asked
+        std::uint64_t state = 0;  // of the built-in application: a hash of all it applied
+        std::map<std::uint64_t, Index> reads;    // context -> what was committed when asked
         std::vector<raft::ProposalId> accepted;  // by this process
-        Term led;                   // the last term it was seen to lead
+        Term led;                                // the last term it was seen to lead
     };
     struct StoredState {
         Index index;

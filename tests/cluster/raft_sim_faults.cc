@@ -48,8 +48,7 @@ void RaftSim::schedule_faults() {
     every(config_.pause_every_ms, on_one([this, ms](Replica& r) { pause(r.id, ms(5, 400)); }));
     every(config_.slow_disk_every_ms,
           on_one([this, ms](Replica& r) { r.slow_until = now_ + ms(50, 600); }));
-    every(config_.skew_every_ms,
-          on_one([this, ms](Replica& r) { r.tick_ms = ms(4, 25); }));
+    every(config_.skew_every_ms, on_one([this, ms](Replica& r) { r.tick_ms = ms(4, 25); }));
     every(config_.campaign_every_ms, on_one([](Replica& r) { r.node->campaign(); }));
     every(config_.transfer_every_ms, on_one([this](Replica& r) {
               if (const auto* target = pick_up()) {
@@ -134,8 +133,8 @@ void RaftSim::random_partition() {
     const auto all = replicas();
     const auto shape = rng_.below(4);
     if (shape == 0) {  // one alone, often the leader
-        const auto id = rng_.chance(0.5) && leader().value != 0 ? leader()
-                                                                : all[rng_.below(all.size())];
+        const auto id =
+            rng_.chance(0.5) && leader().value != 0 ? leader() : all[rng_.below(all.size())];
         isolate(id, ms);
     } else if (shape == 1) {  // one direction of one pair
         cut(all[rng_.below(all.size())], all[rng_.below(all.size())], ms);
@@ -177,7 +176,13 @@ void RaftSim::random_compaction() {
 }
 
 bool RaftSim::can_lose(ReplicaId id) const {
-    for (const auto& config : invariants_.configurations()) {
+    auto configs = invariants_.configurations();
+    for (const auto& [other, r] : replicas_) {
+        if (r.node) {
+            configs.push_back(r.node->membership());  // perhaps not written yet
+        }
+    }
+    for (const auto& config : configs) {
         for (const auto* half : {&config.voters, &config.outgoing}) {
             std::size_t lost = 0;
             for (const auto voter : *half) {
@@ -204,7 +209,7 @@ void RaftSim::random_wipe() {
 
 ReplicaId RaftSim::spare_learner() {
     return replicas_.size() < static_cast<std::size_t>(config_.replicas_max) ? add_replica()
-                                                                            : ReplicaId{};
+                                                                             : ReplicaId{};
 }
 
 bool RaftSim::change_members(ReplicaId id) {

@@ -1,8 +1,9 @@
 // The consensus core under fire, seed after seed. NBOS_SEEDS=1:100000 is the long run, and
 // NBOS_SEEDS=<seed>:1 NBOS_TRACE=1 replays one.
+#include "tests/cluster/raft_sim.h"
+
 #include <gtest/gtest.h>
 
-#include "tests/cluster/raft_sim.h"
 #include "tests/cluster/seeds.h"
 
 namespace nbos::testing {

@@ -15,18 +15,18 @@ struct SimConfig {
     std::uint64_t seed = 0;
     raft::Options options;
     int voters = 3;
-    int replicas_max = 8;      // ever, removed and wiped ones included
+    int replicas_max = 8;  // ever, removed and wiped ones included
     int tick_ms = 10;
-    int faults_ms = 3000;      // then everything is healed
-    int calm_ms = 2000;        // from healing until there must be a leader
+    int faults_ms = 3000;  // then everything is healed
+    int calm_ms = 2000;    // from healing until there must be a leader
 
     // Network.
     double drop = 0;
     double duplicate = 0;
-    double late = 0;           // delivered up to 2 s later
+    double late = 0;  // delivered up to 2 s later
     int delay_min_ms = 1;
     int delay_max_ms = 2;
-    bool in_order = true;      // per pair, as a TCP connection is
+    bool in_order = true;        // per pair, as a TCP connection is
     bool over_the_wire = false;  // every message is encoded and decoded
 
     // Disk.
@@ -52,9 +52,9 @@ struct SimConfig {
     int compact_every_ms = 0;
     int wipe_every_ms = 0;
     int campaign_every_ms = 0;
-    bool tell_deaths = false;      // crashes are reported to the others, as a host detector would
-    bool false_deaths = false;     // now and then of a node that lives
-    bool eager_changes = false;    // whoever becomes leader is asked for a change at once
+    bool tell_deaths = false;    // crashes are reported to the others, as a host detector would
+    bool false_deaths = false;   // now and then of a node that lives
+    bool eager_changes = false;  // whoever becomes leader is asked for a change at once
     std::size_t command_bytes_max = 40;
 
     static SimConfig draw(std::uint64_t seed);

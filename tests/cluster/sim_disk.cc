@@ -7,10 +7,11 @@ namespace nbos::testing {
 void DiskImage::apply(const DiskWrite& write, std::size_t records) {
     if (write.snapshot && records > 0) {
         --records;
-        snapshot = write.snapshot;
-        if (write.installed) {
+        // As the write-ahead log does it: a log that disagrees with a snapshot is void.
+        if (term_at(write.snapshot->index) != write.snapshot->term) {
             log.clear();
         }
+        snapshot = write.snapshot;
         std::erase_if(log, [&](const auto& entry) { return entry.index < write.first_kept; });
     }
     if (write.hard_state && records > 0) {

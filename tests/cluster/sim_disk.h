@@ -1,8 +1,9 @@
 // A replica's disk in memory: what is durable, what has only been issued, and what a crash leaves.
 //
 // Writes become durable in the order they were issued. A crash keeps some prefix of those still
-// under way, and may cut the next one short in mid-batch: records are snapshot, hard state, entries,
-// in that order, and a record that is not whole does not count (the write-ahead log has checksums).
+// under way, and may cut the next one short in mid-batch: records are snapshot, hard state,
+// entries, in that order, and a record that is not whole does not count (the write-ahead log has
+// checksums).
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,7 @@ namespace nbos::testing {
 struct DiskWrite {
     std::uint64_t batch = 0;  // 0: a snapshot of the node's own, nobody waits for it
     std::optional<raft::Snapshot> snapshot;
-    bool installed = false;  // the snapshot replaces the log
-    Index first_kept;        // entries below may go; 0: no change
+    Index first_kept;  // entries below may go; 0: no change
     std::optional<raft::HardState> hard_state;
     std::vector<raft::Entry> append;
     std::vector<raft::Message> after;  // leave once this is durable
