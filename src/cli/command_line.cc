@@ -1,6 +1,9 @@
 #include "cli/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+#include <string_view>
 #include <utility>
 
 namespace nbos::cli {
@@ -9,6 +12,19 @@ namespace {
 constexpr int kUsageError = 2;
 
 CLI::App& app_of(void* app) { return *static_cast<CLI::App*>(app); }
+
+void wipe(int argc, char** argv, const std::vector<std::string>& secrets) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view argument(argv[i]);
+        for (const auto& name : secrets) {
+            if (argument == name && i + 1 < argc) {
+                std::memset(argv[i + 1], '*', std::strlen(argv[i + 1]));
+            } else if (argument.starts_with(name + "=")) {
+                std::memset(argv[i] + name.size() + 1, '*', argument.size() - name.size() - 1);
+            }
+        }
+    }
+}
 
 }  // namespace
 
@@ -21,7 +37,7 @@ Command Command::add(const std::string& name, const std::string& help) {
             throw CLI::CallForHelp();
         }
     });
-    return Command(child, exit_code_);
+    return Command(child, shared_);
 }
 
 Command& Command::flag(const std::string& names, bool& value, const std::string& help) {
@@ -50,8 +66,15 @@ Command& Command::required(const std::string& names, std::string& value, const s
     return *this;
 }
 
+Command& Command::secret(const std::string& name, std::string& value, const std::string& help) {
+    shared_->secrets.push_back(name);
+    app_of(app_).add_option(name, value, help);  // a default that came from elsewhere is not shown
+    return *this;
+}
+
 void Command::does(Action action) {
-    app_of(app_).callback([action = std::move(action), code = exit_code_] { *code = action(); });
+    app_of(app_).callback(
+        [action = std::move(action), shared = shared_] { shared->exit_code = action(); });
 }
 
 class CommandLine::Impl {
@@ -59,7 +82,7 @@ public:
     Impl(const std::string& name, const std::string& help) : app(help, name) {}
 
     CLI::App app;
-    int exit_code = 0;
+    Command::Shared shared;
 };
 
 CommandLine::CommandLine(const std::string& name, const std::string& help)
@@ -69,18 +92,21 @@ CommandLine::CommandLine(const std::string& name, const std::string& help)
 
 CommandLine::~CommandLine() = default;
 
-Command CommandLine::root() { return Command(&impl_->app, &impl_->exit_code); }
+Command CommandLine::root() { return Command(&impl_->app, &impl_->shared); }
 
-int CommandLine::run(int argc, const char* const* argv) {
+int CommandLine::run(int argc, char** argv) {
+    std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+    std::ranges::reverse(arguments);  // as CLI11 takes them
+    wipe(argc, argv, impl_->shared.secrets);
     try {
-        impl_->app.parse(argc, argv);
+        impl_->app.parse(std::move(arguments));
         if (impl_->app.get_subcommands().empty()) {
             throw CLI::CallForHelp();
         }
     } catch (const CLI::ParseError& error) {
         return impl_->app.exit(error) == 0 ? 0 : kUsageError;
     }
-    return impl_->exit_code;
+    return impl_->shared.exit_code;
 }
 
 }  // namespace nbos::cli

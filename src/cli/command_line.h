@@ -30,14 +30,21 @@ public:
                   const std::string& help);
     Command& required(const std::string& names, std::string& value, const std::string& help);
 
+    // As option(); its value is wiped from the process's command line, which all users may read.
+    Command& secret(const std::string& name, std::string& value, const std::string& help);
+
     void does(Action action);
 
 private:
     friend class CommandLine;
-    explicit Command(void* app, int* exit_code) : app_(app), exit_code_(exit_code) {}
+    struct Shared {
+        int exit_code = 0;
+        std::vector<std::string> secrets;  // names of options, "--token"
+    };
+    Command(void* app, Shared* shared) : app_(app), shared_(shared) {}
 
     void* app_;       // CLI::App
-    int* exit_code_;  // of the whole line
+    Shared* shared_;  // by all commands of the line
 };
 
 class CommandLine {
@@ -49,7 +56,7 @@ public:
 
     Command root();
     // Parses, runs the chosen command's action and returns the exit code.
-    int run(int argc, const char* const* argv);
+    int run(int argc, char** argv);
 
 private:
     class Impl;

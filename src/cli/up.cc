@@ -240,7 +240,7 @@ void add_up(Command& root) {
         .option("--port", given->port,
                 "of JupyterLab (or of the gateway, with --no-lab); 8888 or "
                 "the next free one if not given")
-        .option("--token", given->token,
+        .secret("--token", given->token,
                 "what clients must present; made up if not given. "
                 "NBOS_TOKEN in the environment does the same, unseen by "
                 "other users")
