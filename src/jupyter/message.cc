@@ -1,8 +1,7 @@
 #include "jupyter/message.h"
 
-#include <boost/json.hpp>
-
 #include <array>
+#include <boost/json.hpp>
 
 namespace nbos::jupyter {
 namespace {
@@ -35,7 +34,8 @@ std::optional<Header> parse_header(std::string_view json) {
         return std::nullopt;
     }
     boost::json::error_code error;
-    const auto value = boost::json::parse(boost::json::string_view(json.data(), json.size()), error);
+    const auto value =
+        boost::json::parse(boost::json::string_view(json.data(), json.size()), error);
     if (error || !value.is_object()) {
         return std::nullopt;
     }

@@ -16,12 +16,12 @@ namespace nbos::jupyter {
 
 enum class Channel : std::uint8_t { kShell, kControl, kStdin, kIopub };
 
-std::string_view name(Channel channel);                     // "shell", "control", "stdin", "iopub"
+std::string_view name(Channel channel);  // "shell", "control", "stdin", "iopub"
 std::optional<Channel> channel_named(std::string_view name);
 
 struct Message {
     Channel channel = Channel::kShell;
-    std::string header;         // JSON objects, as text; never empty ("{}" when there is nothing)
+    std::string header;  // JSON objects, as text; never empty ("{}" when there is nothing)
     std::string parent_header;
     std::string metadata;
     std::string content;

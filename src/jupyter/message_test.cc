@@ -46,7 +46,8 @@ TEST(ParseHeader, AbsentOrOddFieldsAreEmpty) {
 }
 
 TEST(ParseHeader, RefusesWhatIsNoObject) {
-    for (const char* json : {"", "[]", "null", "\"x\"", "{", R"({"msg_id":"a"} x)", "{\"a\":\xff}"}) {
+    for (const char* json :
+         {"", "[]", "null", "\"x\"", "{", R"({"msg_id":"a"} x)", "{\"a\":\xff}"}) {
         EXPECT_FALSE(parse_header(json)) << json;
     }
     EXPECT_FALSE(parse_header(std::string(60'000, '[')));

@@ -24,8 +24,8 @@ protected:
         auto log = std::make_unique<RaftLog>(config);
         log_ = log.get();
         sim_ = std::make_unique<CellSim>(
-            CellSimOptions{.seed = 7, .faults = faults, .cell_ticks_min = kLong,
-                           .cell_ticks_max = 1},
+            CellSimOptions{
+                .seed = 7, .faults = faults, .cell_ticks_min = kLong, .cell_ticks_max = 1},
             std::move(log));
     }
     // Submits a cell and waits until user code runs; its executor.
@@ -121,8 +121,8 @@ TEST_F(CellRaceTest, ExecutorPausedForLongerThanAnyTimeoutThenResumed) {
     const auto voids = sim_->checker().voids();
     ASSERT_TRUE(sim_->run_until([&] { return !log_->paused(executor); }, 2 * kForEver));
     // It wakes up in the middle of its cell, ends it, and is told that this counts for nothing.
-    ASSERT_TRUE(sim_->run_until(
-        [&] { return sim_->driver(executor)->machine().sequence() == sequence; }));
+    ASSERT_TRUE(
+        sim_->run_until([&] { return sim_->driver(executor)->machine().sequence() == sequence; }));
     for (int i = 0; i < 200; ++i) {
         sim_->tick();
     }
@@ -183,16 +183,19 @@ TEST_F(CellRaceTest, SnapshotInstalledWithAClaimStanding) {
     ASSERT_NE(executor, behind);
     auto& raft = log_->sim();
     // Entries go by until the one that `behind` needs next has been compacted away.
-    ASSERT_TRUE(sim_->run_until([&] {
-        sim_->gateway().submit();
-        raft.compact(executor);
-        return raft.node(executor)->first_index().value > raft.node(behind)->last_index().value + 1;
-    }, kLong / 2));
+    ASSERT_TRUE(sim_->run_until(
+        [&] {
+            sim_->gateway().submit();
+            raft.compact(executor);
+            return raft.node(executor)->first_index().value >
+                   raft.node(behind)->last_index().value + 1;
+        },
+        kLong / 2));
     ASSERT_TRUE(sim_->driver(executor)->running());
     const auto installed_from = raft.node(behind)->snapshot_index();
     sim_->heal();
-    ASSERT_TRUE(sim_->run_until(
-        [&] { return raft.node(behind)->snapshot_index() != installed_from; }));
+    ASSERT_TRUE(
+        sim_->run_until([&] { return raft.node(behind)->snapshot_index() != installed_from; }));
     const auto& claim = sim_->driver(behind)->machine().standing();
     ASSERT_TRUE(claim);
     EXPECT_EQ(claim->replica, executor);

@@ -38,8 +38,8 @@ void CellChecker::require(bool condition, const std::string& rule, const std::st
 void CellChecker::applied(ReplicaId at, Index index, const replica::CellMachine& machine,
                           const std::vector<replica::Event>& events) {
     auto& last = applied_[at];
-    require(last < index, "order", fmt::format("replica {} applied index {} after {}", at.value,
-                                               index.value, last.value));
+    require(last < index, "order",
+            fmt::format("replica {} applied index {} after {}", at.value, index.value, last.value));
     last = index;
     const auto record = records_.find(index);
     if (record == records_.end()) {
@@ -73,7 +73,8 @@ void CellChecker::first_to_apply(Index, const replica::CellMachine& machine,
     for (const auto& event : events) {
         if (const auto* claimed = std::get_if<CellClaimed>(&event)) {
             const auto& claim = claimed->claim;
-            require(!standing_, "rule 1, one executor per cell", "a claim while another one stands");
+            require(!standing_, "rule 1, one executor per cell",
+                    "a claim while another one stands");
             require(claims_.emplace(CellEpoch{claim.cell, claim.epoch}, claim).second,
                     "rule 1, one executor per cell",
                     fmt::format("cell {} was claimed twice in epoch {}", claim.cell.value,
@@ -141,8 +142,8 @@ void CellChecker::check_step(const replica::CellMachine& machine, bool ended_wit
     require(machine.epoch().value == grown, "rule 2, epoch fencing",
             fmt::format("epoch {} became {}", epoch_.value, machine.epoch().value));
     epoch_ = machine.epoch();
-    require(machine.standing().has_value() == standing_.has_value(), "rule 3, claims end by entries",
-            "a claim ended without an event");
+    require(machine.standing().has_value() == standing_.has_value(),
+            "rule 3, claims end by entries", "a claim ended without an event");
     require(machine.sequence() == sequence_, "rule 7, whole or not at all",
             fmt::format("sequence {} is not published as {}", machine.sequence().value,
                         sequence_.value));
@@ -184,8 +185,8 @@ void CellChecker::interpreter_at(ReplicaId at, Sequence sequence, std::uint64_t 
 void CellChecker::shown(const CellOutput& output) {
     const auto [first, fresh] = shown_.emplace(CellEpoch{output.cell, output.epoch}, output.from);
     require(first->second == output.from, "gateway, one executor's outputs",
-            fmt::format("outputs of replicas {} and {} were shown for cell {}",
-                        first->second.value, output.from.value, output.cell.value));
+            fmt::format("outputs of replicas {} and {} were shown for cell {}", first->second.value,
+                        output.from.value, output.cell.value));
     require(!answered_.contains(output.msg_id), "gateway, fence of outputs",
             fmt::format("an output of {} was shown after its end", output.msg_id));
     const auto claim = claims_.find({output.cell, output.epoch});

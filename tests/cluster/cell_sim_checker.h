@@ -1,5 +1,5 @@
-// The invariants of consensus.md section 9, checked on every event of every replica, of the modelled
-// gateway and of the modelled interpreters. It knows nothing of how the driver decides.
+// The invariants of consensus.md section 9, checked on every event of every replica, of the
+// modelled gateway and of the modelled interpreters. It knows nothing of how the driver decides.
 //
 // The first replica that applies an index writes the record of it; every other one must match.
 #pragma once

@@ -42,7 +42,7 @@ public:
     virtual bool alive(ReplicaId id) const = 0;
     virtual bool paused(ReplicaId id) const = 0;
     virtual bool connected(ReplicaId a, ReplicaId b) const = 0;  // 0 stands for the gateway
-    virtual std::vector<ReplicaId> processes() const = 0;  // alive or not; members or not
+    virtual std::vector<ReplicaId> processes() const = 0;        // alive or not; members or not
 
     virtual std::optional<std::string> violation() const { return std::nullopt; }  // of its own
 

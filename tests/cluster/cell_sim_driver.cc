@@ -43,8 +43,9 @@ void CellDriver::restore(Index index, std::string_view snapshot) {
         machine_ = std::move(*machine);
         if (options_.planted == Planted::kSnapshotForgetsClaim && machine_.standing()) {
             const auto& claim = *machine_.standing();
-            machine_.apply(Term{}, index,
-                           replica::encode(replica::Yield{claim.cell, claim.epoch, claim.replica}).view());
+            machine_.apply(
+                Term{}, index,
+                replica::encode(replica::Yield{claim.cell, claim.epoch, claim.replica}).view());
         }
     }
     run_.reset();
@@ -73,8 +74,8 @@ void CellDriver::on(const CellClaimed& event) {
     if (event.claim.replica != self_) {
         return;
     }
-    const bool of_this_life = claimed_ && claimed_->first == event.claim.cell &&
-                              claimed_->second == event.claim.epoch;
+    const bool of_this_life =
+        claimed_ && claimed_->first == event.claim.cell && claimed_->second == event.claim.epoch;
     claimed_.reset();
     if (run_ && run_->began && run_->claim.cell == event.claim.cell &&
         options_.planted == Planted::kStartBeforeClaimApplies) {
@@ -146,12 +147,16 @@ void CellDriver::on(const replica::WasReset&) {
 
 std::string CellDriver::describe() const {
     const auto& claim = machine_.standing();
-    return fmt::format("applied {}, next cell {}, epoch {}, sequence {}, queued {}, {}, {}{}, {} to propose",
-                       applied_.value, machine_.next_cell().value, machine_.epoch().value,
-                       machine_.sequence().value, machine_.queue().size(),
-                       claim ? fmt::format("claimed by {}", claim->replica.value) : "unclaimed",
-                       interpreter_.current(machine_.sequence()) ? "current" : "behind",
-                       !run_ ? "" : run_->began ? ", runs" : ", yielded", unproposed_.size());
+    return fmt::format(
+        "applied {}, next cell {}, epoch {}, sequence {}, queued {}, {}, {}{}, {} to propose",
+        applied_.value, machine_.next_cell().value, machine_.epoch().value,
+        machine_.sequence().value, machine_.queue().size(),
+        claim ? fmt::format("claimed by {}", claim->replica.value) : "unclaimed",
+        interpreter_.current(machine_.sequence()) ? "current" : "behind",
+        !run_         ? ""
+        : run_->began ? ", runs"
+                      : ", yielded",
+        unproposed_.size());
 }
 
 // ---- requests ----
@@ -159,7 +164,7 @@ std::string CellDriver::describe() const {
 void CellDriver::handle(const ToDriver& message) {
     if (const auto* submit = std::get_if<SubmitCell>(&message)) {
         propose(replica::Submit{"client", submit->msg_id, submit->stop_on_error,
-                       Bytes::copy(submit->msg_id)});
+                                Bytes::copy(submit->msg_id)});
     } else if (std::holds_alternative<CancelCells>(message)) {
         if (!machine_.standing()) {
             for (const auto& cell : machine_.queue()) {
@@ -171,7 +176,9 @@ void CellDriver::handle(const ToDriver& message) {
     }
 }
 
-void CellDriver::propose(const replica::CellEntry& entry) { unproposed_.push_back(replica::encode(entry)); }
+void CellDriver::propose(const replica::CellEntry& entry) {
+    unproposed_.push_back(replica::encode(entry));
+}
 
 void CellDriver::answer(const std::string& msg_id, Ending ending, const Finished& finished) {
     ports_.to_gateway(self_, CellAnswer{self_, msg_id, ending, finished});
@@ -203,7 +210,8 @@ void CellDriver::crash_interpreter(bool in_shadow_step_only) {
     interpreter_.discard();
     if (run_ && run_->began) {
         // A result that was proposed already may still win: then it counts.
-        propose(replica::ExecutorLost{run_->claim.cell, run_->claim.epoch, "its interpreter crashed"});
+        propose(
+            replica::ExecutorLost{run_->claim.cell, run_->claim.epoch, "its interpreter crashed"});
         run_.reset();
     }
 }
@@ -249,8 +257,7 @@ void CellDriver::begin(Standing claim, const replica::QueuedCell& cell) {
 void CellDriver::run_on() {
     if (!run_->proposed && rng_.chance(0.2)) {
         ports_.to_gateway(self_, CellOutput{self_, run_->claim.cell, run_->claim.epoch,
-                                            run_->claim.fence, run_->cell.msg_id,
-                                            run_->outputs++});
+                                            run_->claim.fence, run_->cell.msg_id, run_->outputs++});
     }
     if (!run_->proposed && run_->ends_at <= now_) {
         run_->proposed = true;
@@ -267,19 +274,19 @@ void CellDriver::propose_result() {
     std::string_view rest = delta;
     while (rest.size() > kSliceBytes && (parts > 0 || rng_.chance(options_.faults.parts))) {
         propose(replica::ResultPart{claim.cell, claim.epoch, self_, parts++,
-                           Bytes::copy(rest.substr(0, kSliceBytes))});
+                                    Bytes::copy(rest.substr(0, kSliceBytes))});
         rest.remove_prefix(kSliceBytes);
     }
     const auto outcome = rng_.chance(options_.faults.cell_error) ? Outcome::kError : Outcome::kOk;
     const replica::Result result{.cell = claim.cell,
-                        .epoch = claim.epoch,
-                        .replica = self_,
-                        .base = run_->base,
-                        .parts = parts,
-                        .delta = Bytes::copy(rest),
-                        .digest = *digest,
-                        .outcome = outcome,
-                        .reply = Bytes::copy(run_->cell.msg_id)};
+                                 .epoch = claim.epoch,
+                                 .replica = self_,
+                                 .base = run_->base,
+                                 .parts = parts,
+                                 .delta = Bytes::copy(rest),
+                                 .digest = *digest,
+                                 .outcome = outcome,
+                                 .reply = Bytes::copy(run_->cell.msg_id)};
     propose(result);
     if (options_.planted == Planted::kAnswerBeforeResultApplies) {
         answer(run_->cell.msg_id, Ending::kResult,

@@ -105,10 +105,8 @@ void NaiveLog::transfer(ReplicaId to) {
 }
 
 void NaiveLog::append(raft::EntryKind kind, Bytes data) {
-    log_.push_back({.term = term_,
-                    .index = Index{log_.size() + 1},
-                    .kind = kind,
-                    .data = std::move(data)});
+    log_.push_back(
+        {.term = term_, .index = Index{log_.size() + 1}, .kind = kind, .data = std::move(data)});
 }
 
 void NaiveLog::append_pending() {

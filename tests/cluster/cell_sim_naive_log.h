@@ -44,8 +44,8 @@ private:
         bool alive = true;
         Ticks paused_until = 0;
         Ticks cut_until = 0;
-        Ticks back_at = 0;       // after a crash
-        Term believes;           // the newest term it has heard of
+        Ticks back_at = 0;        // after a crash
+        Term believes;            // the newest term it has heard of
         std::size_t applied = 0;  // entries of log_
         std::size_t committed_at_start = 0;
         std::deque<Bytes> pending;

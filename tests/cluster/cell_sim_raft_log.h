@@ -47,9 +47,7 @@ public:
     void node_crashed(RaftSim& sim, ReplicaId id) override;
     void restore(RaftSim& sim, ReplicaId id, const raft::Snapshot& snapshot) override;
     void apply(RaftSim& sim, ReplicaId id, const raft::Entry& entry) override;
-    Bytes snapshot(RaftSim&, ReplicaId id) override {
-        return listener_->snapshot(id);
-    }
+    Bytes snapshot(RaftSim&, ReplicaId id) override { return listener_->snapshot(id); }
     void read_ready(RaftSim& sim, ReplicaId id, std::uint64_t context, Index index) override;
     void read_lost(RaftSim& sim, ReplicaId id, std::uint64_t context) override;
 

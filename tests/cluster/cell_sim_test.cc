@@ -1,5 +1,7 @@
 // Random runs of the cell protocol, on the naive log and on Raft. NBOS_SEEDS=first:count replays or
 // extends; a failure prints its seed.
+#include "tests/cluster/cell_sim.h"
+
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -7,7 +9,6 @@
 #include <optional>
 #include <string>
 
-#include "tests/cluster/cell_sim.h"
 #include "tests/cluster/cell_sim_naive_log.h"
 #include "tests/cluster/cell_sim_raft_log.h"
 #include "tests/cluster/seeds.h"

@@ -47,39 +47,39 @@ enum class PeerHealth : std::uint8_t { kAlive, kSilent, kDead };
 
 // How often things go wrong: probabilities per tick, or per occasion. A seed draws a subset.
 struct CellFaults {
-    double message_loss = 0;         // per message between gateway and drivers
-    double message_repeat = 0;       // likewise
-    double crash = 0;                // of a node, per tick
-    double pause = 0;                // of a node, longer than any timeout
-    double cut = 0;                  // a node from everyone else
+    double message_loss = 0;    // per message between gateway and drivers
+    double message_repeat = 0;  // likewise
+    double crash = 0;           // of a node, per tick
+    double pause = 0;           // of a node, longer than any timeout
+    double cut = 0;             // a node from everyone else
     double leader_change = 0;
     double member_change = 0;
     double compaction = 0;
     double interpreter_crash = 0;
-    double spurious_loss = 0;        // a failure detector that is wrong
-    double yield = 0;                // per claim
-    double race = 0;                 // a replica that does not lead claims, per tick
-    double cell_error = 0;           // per cell
-    double parts = 0;                // per cell: its delta travels in parts
-    double restart = 0;              // the user restarts the kernel, per tick
-    double cancel = 0;               // the user interrupts, per tick
+    double spurious_loss = 0;  // a failure detector that is wrong
+    double yield = 0;          // per claim
+    double race = 0;           // a replica that does not lead claims, per tick
+    double cell_error = 0;     // per cell
+    double parts = 0;          // per cell: its delta travels in parts
+    double restart = 0;        // the user restarts the kernel, per tick
+    double cancel = 0;         // the user interrupts, per tick
     double gateway_restart = 0;
 };
 
 // Faults of the driver itself, planted to prove that the checks see them.
 enum class Planted : std::uint8_t {
     kNothing,
-    kStartBeforeClaimApplies,   // rule 10: user code begins when the claim is proposed
-    kAnswerBeforeResultApplies, // rule 8: execute_reply leaves when the Result is proposed
-    kResultOfOldEpochCounts,    // rules 2, 4: whoever's Result comes first is taken
-    kTimeoutIsLoss,             // rule 6: the watcher tells of a loss that is only proposed
-    kClaimWithOldState,         // rule 10: the leader claims before its interpreter caught up
-    kSnapshotForgetsClaim,      // rule 12
-    kApplyTornDelta,            // rule 7: a crash in the shadow step leaves half a delta
-    kClaimBeforeCaughtUp,       // rule 10: a claim of an earlier life is taken for one of this life
-    kYieldAfterRestart,         // rule 5: a restarted executor gives a begun cell back
-    kNoDeduplication,           // a repeated Submit is a new cell
-    kOutputsWithoutFence,       // the gateway shows whatever comes
+    kStartBeforeClaimApplies,    // rule 10: user code begins when the claim is proposed
+    kAnswerBeforeResultApplies,  // rule 8: execute_reply leaves when the Result is proposed
+    kResultOfOldEpochCounts,     // rules 2, 4: whoever's Result comes first is taken
+    kTimeoutIsLoss,              // rule 6: the watcher tells of a loss that is only proposed
+    kClaimWithOldState,          // rule 10: the leader claims before its interpreter caught up
+    kSnapshotForgetsClaim,       // rule 12
+    kApplyTornDelta,             // rule 7: a crash in the shadow step leaves half a delta
+    kClaimBeforeCaughtUp,  // rule 10: a claim of an earlier life is taken for one of this life
+    kYieldAfterRestart,    // rule 5: a restarted executor gives a begun cell back
+    kNoDeduplication,      // a repeated Submit is a new cell
+    kOutputsWithoutFence,  // the gateway shows whatever comes
 };
 
 }  // namespace nbos::testing

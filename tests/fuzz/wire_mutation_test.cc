@@ -21,15 +21,23 @@ void mutate_once(std::string& bytes, Rng& rng, const std::string& other) {
                 bytes[at] = static_cast<char>(bytes[at] ^ (1 << rng.below(8)));
             }
             break;
-        case 1: bytes.erase(at, length); break;
-        case 2: bytes.insert(at, bytes.substr(at, length)); break;
+        case 1:
+            bytes.erase(at, length);
+            break;
+        case 2:
+            bytes.insert(at, bytes.substr(at, length));
+            break;
         case 3:  // a value at which lengths and kinds go wrong
             if (at < bytes.size()) {
                 bytes.replace(at, length, interesting.substr(rng.below(8)));
             }
             break;
-        case 4: bytes.resize(at); break;
-        default: bytes.replace(at, length, other.substr(rng.below(other.size() + 1), 16)); break;
+        case 4:
+            bytes.resize(at);
+            break;
+        default:
+            bytes.replace(at, length, other.substr(rng.below(other.size() + 1), 16));
+            break;
     }
 }
 

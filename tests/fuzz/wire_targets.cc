@@ -83,8 +83,8 @@ std::vector<std::string> raft_examples() {
     raft::Message append;
     append.kind = raft::MessageKind::kAppend;
     append.group = GroupId{Uuid{1, 2}};
-    append.entries = {{Term{1}, Index{2}, raft::EntryKind::kCommand, {ReplicaId{1}, 3},
-                       Bytes::copy("command")}};
+    append.entries = {
+        {Term{1}, Index{2}, raft::EntryKind::kCommand, {ReplicaId{1}, 3}, Bytes::copy("command")}};
     raft::Message chunk;
     chunk.kind = raft::MessageKind::kSnapshotChunk;
     chunk.chunk = Bytes::copy("chunk");
