@@ -17,8 +17,8 @@ public:
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
 
-    void run();   // until stop()
-    void stop();  // any thread
+    void run();                             // until stop()
+    void stop();                            // any thread
     void post(std::function<void()> work);  // any thread; runs on the loop thread
     // Runs once on the loop thread, not before `delay`.
     void after(std::chrono::nanoseconds delay, std::function<void()> work);
