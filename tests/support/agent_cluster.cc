@@ -42,10 +42,13 @@ void MemoryDisk::keep(const raft::GroupWrite& write) {
     group.group = write.group;
     group.self = write.self;
     auto& log = group.state.log;
-    if (write.installed) {
-        log.clear();
-    }
     if (write.snapshot) {
+        const auto is_last = [&](const auto& e) {
+            return e.index == write.snapshot->index && e.term == write.snapshot->term;
+        };
+        if (std::none_of(log.begin(), log.end(), is_last)) {
+            log.clear();  // installed: what was stored before is void
+        }
         group.state.snapshot = write.snapshot;
         std::erase_if(log, [&](const auto& e) { return e.index <= write.snapshot->index; });
     }
