@@ -345,6 +345,30 @@ TEST(ClassicSnapshot, ALargeOneGoesInChunksAndResumes) {
     EXPECT_EQ(n[4].applied(), n[1].applied());
 }
 
+TEST(ClassicSnapshot, OneOvertakenByTheNextDoesNotHang) {  // found by the simulator
+    Nodes n(voters({1, 2, 3}));
+    n.lead(1);
+    n.settle();
+    n[1].compact(n[1].applied(), Bytes("first"));
+    n.add(4);
+    // It installs the snapshot, but the leader does not hear of it, and cuts its log further.
+    n.lose = [](const auto& m) {
+        return m.from == replica(4) &&
+               (m.kind == MessageKind::kSnapshotReply || m.kind == MessageKind::kAppendReply) &&
+               !m.reject;
+    };
+    ASSERT_TRUE(n[1].change_membership(voters({1, 2, 3}, {4})));
+    n.tick(2);
+    ASSERT_EQ(n.installed[replica(4)].size(), 1U);
+    ASSERT_TRUE(n[1].propose(Bytes("a")));
+    n.settle();
+    n[1].compact(n[1].applied(), Bytes("second"));
+    n.lose = nullptr;
+    n.tick(30);
+    EXPECT_EQ(n.installed[replica(4)].size(), 2U);
+    EXPECT_EQ(n[4].applied(), n[1].applied());
+}
+
 TEST(ClassicSnapshot, AFollowerThatIsNotFarBehindGetsEntriesThatWereKept) {
     Nodes n(voters({1, 2, 3}));
     n.lead(1);
