@@ -32,6 +32,15 @@ class NbosKernel(IPythonKernel):
 
     # ---- life cycle ------------------------------------------------------------------------------
 
+    @property
+    def banner(self):
+        """IPython draws a tip of the day for it, and from the generator that is user state."""
+        state = random.getstate()
+        try:
+            return super().banner
+        finally:
+            random.setstate(state)
+
     def attach(self, link):
         self._link = link
         self._engine = Engine(self.shell)
