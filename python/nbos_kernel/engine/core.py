@@ -115,6 +115,7 @@ class Engine:
         loader = Loader(self.context, self.nodes, puts)
         self.roots.apply_first(operations, loader)
         loader.run()
+        self.roots.notices += loader.notices
         self.bindings.apply(operations, loader)
         self.roots.apply(operations, loader)
         for key, value in operations:

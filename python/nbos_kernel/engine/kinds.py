@@ -26,6 +26,7 @@ class Kind:
     name_bytes = b""
     plain_test = None
     order = 1  # fills run in this order; keys that need state to hash come last
+    may_fail = False  # a library's own code rebuilds it
     always_fill = False  # also when there is no state: what a live object has must go
     code = False  # other objects cannot be made before it is filled (their class has to work)
 
@@ -219,6 +220,7 @@ class ReduceKind(Kind):
 
     name = "reduce"
     order = 2
+    may_fail = True
 
     def split(self, obj, walk):
         function, args, state, items, pairs, setter = reduce.itself(obj, walk)
@@ -259,8 +261,8 @@ def _empty(obj, items, pairs):
         else:
             dict.clear(obj) if isinstance(obj, dict) else obj.clear()
     attributes = rebuild._dict_of(obj)
-    if attributes:
-        attributes.clear()
+    if attributes and reduce.layout(type(obj))[0]:
+        attributes.clear()  # what an extension type keeps beside its own state is left to it
 
 
 def _set_reduced_state(obj, state, setter):
@@ -440,6 +442,7 @@ class UnavailableKind(Kind):
 
 class ExceptionKind(Kind):
     name = "exception"
+    may_fail = True
 
     def split(self, obj, walk):
         state = (

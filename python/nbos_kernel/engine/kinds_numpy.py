@@ -25,6 +25,8 @@ class ArrayKind(kinds.Kind):
 
     def _split_owned(self, obj, dtype):
         fortran = obj.flags.f_contiguous and not obj.flags.c_contiguous
+        if not fortran and not obj.flags.c_contiguous:
+            obj = obj.copy()
         create = (OWNED, dtype, obj.shape if fortran else (obj.size,), fortran)
         if obj.dtype.hasobject:
             payload = obj.reshape(-1, order="F" if fortran else "C").tolist()
@@ -90,9 +92,9 @@ def _owner_of(array, walk):
     """(object that owns the memory, its address), or (None, 0) when the array does."""
     import numpy
 
-    base = array.base
-    while isinstance(base, numpy.ndarray) and base.base is not None:
-        base = base.base
+    base = _base_of(array)
+    while isinstance(base, numpy.ndarray) and _base_of(base) is not None:
+        base = _base_of(base)
     if base is None:
         return walk.memory_alias(array, array.__array_interface__["data"][0], array.nbytes)
     if type(base) is numpy.ndarray:
@@ -110,7 +112,17 @@ def _owner_of(array, walk):
         if type(base) is bytearray:
             walk.node_of(base)
         return base, numpy.frombuffer(base, numpy.uint8).__array_interface__["data"][0] if base else 0
-    raise TypeError(f"its memory belongs to a {type(base).__module__}.{type(base).__qualname__}")
+    owner = f"{type(base).__module__}.{type(base).__qualname__}"
+    walk.note(array, f"its memory belongs to a {owner}; a copy is carried, no longer shared")
+    return None, 0
+
+
+def _base_of(array):
+    """Sees through the object that numpy's stride tricks put between a view and its base."""
+    base = array.base
+    if type(base).__name__ == "DummyArray" and type(base).__module__.startswith("numpy"):
+        return base.base
+    return base
 
 
 def _make_view(owner, offset, shape, strides, dtype, writeable):

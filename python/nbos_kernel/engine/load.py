@@ -10,6 +10,7 @@ import pickle
 from . import kinds, kinds_code, kinds_numpy, kinds_pandas, kinds_torch  # noqa: F401 (they register)
 from .node import Node
 from .table_format import FormatError, decode_value
+from .unavailable import Unavailable
 
 
 class Loader:
@@ -24,6 +25,7 @@ class Loader:
         self._under_way = set()
         self._filled = set()
         self._failure = None
+        self.notices = []
 
     def run(self):
         code = [i for i in self._puts if self._kind_of(i).code]
@@ -31,8 +33,10 @@ class Loader:
         self._until_done(code, self.object)
         rest = [i for i in self._puts if not self._kind_of(i).code]
         self._run(rest, [i for i in code if i not in self._filled])
-        self._until_done(rest, self.object)
-        self._until_done([i for i in self._puts if i not in self._filled], self._fill)
+        for node_id in self._until_stuck(rest, self.object):
+            self._give_up(node_id)
+        for node_id in self._until_stuck([i for i in self._puts if i not in self._filled], self._fill):
+            self._give_up(node_id)
 
     def _run(self, unmade, unfilled):
         """Makes and fills what it can; making one object may need another that is filled."""
@@ -64,6 +68,20 @@ class Loader:
                 break
             waiting = postponed
         return waiting
+
+    def _give_up(self, node_id):
+        """A library cannot rebuild its object here. The rest of the kernel shall not suffer from it."""
+        kind = self._kind_of(node_id)
+        if kind.code or not kind.may_fail:
+            raise FormatError(f"object {node_id} ({kind.name}): {self._failure!r}") from self._failure
+        reason = f"it cannot be rebuilt here: {self._failure}"
+        node = self._nodes.get(node_id)
+        if node is None:
+            node = self._nodes[node_id] = Node(node_id, Unavailable)
+            node.obj, node.kind, node.in_table = Unavailable("(an object)", kind.name, reason), kind.name, True
+            self._fresh[node_id] = True
+        self._filled.add(node_id)
+        self.notices.append(("(an object)", type(node.obj).__qualname__, reason))
 
     def _until_done(self, waiting, step):
         left = self._until_stuck(waiting, step)

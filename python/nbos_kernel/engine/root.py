@@ -96,3 +96,42 @@ class ValueRoot(Root):
     def before_cell(self):
         while self._waiting:
             self.set(self._waiting.pop())
+
+
+class ObjectRoot(Root):
+    """State that refers to objects: `read` gives a dict, empty when all is as in a fresh interpreter."""
+
+    def __init__(self):
+        self._change = None
+        self._data = None  # what the table has
+        self._refs = frozenset()
+        self._unsupported = []
+
+    def read(self):
+        raise NotImplementedError
+
+    def walk(self, walk):
+        self._change = None
+        now = self.read()
+        if not now and self._data is None:
+            return
+        data, self._refs = walk.root_section(self.label, now)
+        self._unsupported = walk.take_unsupported()
+        if data != self._data:
+            self._change = data
+
+    def resend(self, moved):
+        if self._data is not None and self._change is None and self._refs & moved:
+            self._change = self._data
+
+    def emit(self, delta):
+        if self._change is None:
+            return []
+        self._data, self._change = self._change, None
+        delta.put(self.prefix, fmt.encode_value([self._data]))
+        return self._unsupported
+
+    def rebase(self, new):
+        if self._change is not None:
+            self._data = b"" if self._refs & new else self._change
+        self._change = None

@@ -2,9 +2,10 @@
 
 import linecache
 import re
+import sys
 
 from . import table_format as fmt
-from .root import Root, ValueRoot
+from .root import ObjectRoot, Root, ValueRoot
 
 _CACHED = re.compile(r"_i{1,3}|_i?\d+")
 _UNDERS = ("_", "__", "___")
@@ -161,3 +162,78 @@ class CellSources(Root):
         self._numbers()[file] = number
         lines = source.splitlines(keepends=True)
         linecache.cache[file] = (len(source), None, lines, file)
+
+
+class ShellSettings(ObjectRoot):
+    """What magics set: inline figures, precision, extensions; and what user code hooked into IPython."""
+
+    prefix = "x:shell"
+    label = "IPython"
+
+    def __init__(self, engine):
+        super().__init__()
+        self._shell = engine.shell
+        self._context = engine.context
+        self._extensions = set()
+        self._precision = None
+        self._callbacks = []  # (event, function) that an apply registered
+
+    def _text_formatter(self):
+        return self._shell.display_formatter.formatters["text/plain"]
+
+    def take_baseline(self):
+        self._extensions = set(self._shell.extension_manager.loaded)
+        self._precision = self._text_formatter().float_precision
+
+    def read(self):
+        found = {}
+        if self._figures_are_inline():
+            found["inline"] = True
+        if self._text_formatter().float_precision != self._precision:
+            found["precision"] = self._text_formatter().float_precision
+        extensions = sorted(set(self._shell.extension_manager.loaded) - self._extensions)
+        if extensions:
+            found["extensions"] = extensions
+        callbacks = self._user_callbacks()
+        if callbacks:
+            found["callbacks"] = callbacks
+        magics = self._user_magics()
+        if magics:
+            found["magics"] = magics
+        return found
+
+    def _figures_are_inline(self):
+        backend = sys.modules.get("matplotlib_inline.backend_inline")
+        callbacks = self._shell.events.callbacks.get("post_execute", ())
+        return backend is not None and backend.flush_figures in callbacks
+
+    def _is_users(self, function):
+        function = getattr(function, "__func__", function)
+        return getattr(function, "__globals__", None) is self._context.namespace
+
+    def _user_callbacks(self):
+        events = self._shell.events.callbacks.items()
+        return [(name, f) for name, functions in events for f in functions if self._is_users(f)]
+
+    def _user_magics(self):
+        kinds = self._shell.magics_manager.magics.items()
+        return [(k, n, f) for k, magics in kinds for n, f in magics.items() if self._is_users(f)]
+
+    def apply(self, key, value):
+        shell = self._shell
+        if value.get("inline") and not self._figures_are_inline():
+            shell.enable_matplotlib("inline")
+        precision = value.get("precision", self._precision)
+        if precision != self._text_formatter().float_precision:
+            self._text_formatter().float_precision = precision
+        for name in value.get("extensions", ()):
+            if name not in shell.extension_manager.loaded:
+                shell.extension_manager.load_extension(name)
+        for event, function in self._callbacks:
+            if function in shell.events.callbacks[event]:
+                shell.events.unregister(event, function)
+        self._callbacks = value.get("callbacks", [])
+        for event, function in self._callbacks:
+            shell.events.register(event, function)
+        for kind, name, function in value.get("magics", ()):
+            shell.magics_manager.magics[kind][name] = function

@@ -9,8 +9,7 @@ import threading
 import warnings
 import weakref
 
-from . import table_format as fmt
-from .root import Root, ValueRoot
+from .root import ObjectRoot, Root, ValueRoot
 
 
 class SearchPath(ValueRoot):
@@ -136,19 +135,17 @@ class WarningFilters(ValueRoot):
 _SIGNALS = [signal.SIGALRM, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
 
 
-class Hooks(Root):
+class Hooks(ObjectRoot):
     """sys.excepthook and friends, and signal handlers, where user code has replaced them."""
 
     prefix = "x:hooks"
     label = "hooks"
 
     def __init__(self):
+        super().__init__()
         self._start = {}
-        self._change = None
-        self._data = None
-        self._refs = frozenset()
 
-    def _read(self):
+    def _hooks(self):
         hooks = {
             "excepthook": sys.excepthook,
             "unraisablehook": sys.unraisablehook,
@@ -159,34 +156,10 @@ class Hooks(Root):
         return hooks
 
     def take_baseline(self):
-        self._start = self._read()
+        self._start = self._hooks()
 
-    def walk(self, walk):
-        self._change = None
-        now = self._read()
-        changed = {k: v for k, v in now.items() if v is not self._start[k]}
-        if not changed and self._data is None:
-            return
-        data, self._refs = walk.root_section("sys", changed)
-        self._unsupported = walk.take_unsupported()
-        if data != self._data:
-            self._change = data
-
-    def resend(self, moved):
-        if self._data is not None and self._change is None and self._refs & moved:
-            self._change = self._data
-
-    def emit(self, delta):
-        if self._change is None:
-            return []
-        self._data, self._change = self._change, None
-        delta.put(self.prefix, fmt.encode_value([self._data]))
-        return self._unsupported
-
-    def rebase(self, new):
-        if self._change is not None:
-            self._data = b"" if self._refs & new else self._change
-        self._change = None
+    def read(self):
+        return {k: v for k, v in self._hooks().items() if v is not self._start[k]}
 
     def apply(self, key, value):
         for name, start in self._start.items():
@@ -198,6 +171,24 @@ class Hooks(Root):
                 threading.excepthook = hook
             else:
                 setattr(sys, name, hook)
+
+
+class LastError(ObjectRoot):
+    """sys.last_value and friends, for what looks at the error of the cell before. No traceback."""
+
+    prefix = "x:sys.last"
+    label = "sys"
+
+    _NAMES = ("last_type", "last_value", "last_exc")
+
+    def read(self):
+        return {name: getattr(sys, name) for name in self._NAMES if hasattr(sys, name)}
+
+    def apply(self, key, value):
+        for name, item in value.items():
+            setattr(sys, name, item)
+        if value:
+            sys.last_traceback = None
 
 
 class Background(Root):

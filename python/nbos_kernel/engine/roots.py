@@ -5,13 +5,14 @@ interpreter that has been adopted.
 """
 
 from . import kinds, table_format as fmt
-from .root_ipython import CellSources, History, IPythonState
+from .root_ipython import CellSources, History, IPythonState, ShellSettings
 from .root_modules import ImportedModules, Patches
 from .root_process import (
     Background,
     Directory,
     Environment,
     Hooks,
+    LastError,
     LoggingLevels,
     SearchPath,
     WarningFilters,
@@ -30,12 +31,14 @@ class Roots:
             CellSources(engine),
             History(engine),
             IPythonState(engine),
+            ShellSettings(engine),
             PythonRandom(),
             NumpyRandom(),
             TorchRandom(),
             LoggingLevels(),
             WarningFilters(),
             Hooks(),
+            LastError(),
             NumpyOptions(),
             PandasOptions(),
             MatplotlibOptions(),
