@@ -28,6 +28,15 @@ std::string reply_type(const std::string& request_type) {
                : std::string();
 }
 
+bool has_code(const jupyter::Message& request) {
+    const auto fields = jupyter::object_fields(request.content);
+    if (!fields) {
+        return false;
+    }
+    const auto code = fields->find("code");
+    return code != fields->end() && code->second.starts_with('"');
+}
+
 }  // namespace
 
 KernelChannels::KernelChannels(Shared& shared, const KernelView& view, KernelId kernel,
@@ -118,6 +127,11 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
     cell.parent = cell.request.header;
     if (!failure_.empty() && !restarting_) {
         answer_failed_cell(cell, "KernelFailed", failure_);
+        return;
+    }
+    if (!has_code(cell.request)) {  // a kernel drops such a request without a word
+        answer_failed_cell(cell, "InvalidRequest",
+                           "the execute_request's content has no text field named code");
         return;
     }
     if (cells_.size() >= shared_.queued_max) {
