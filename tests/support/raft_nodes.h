@@ -203,9 +203,11 @@ public:
             add(id.value, first_snapshot(members));
         }
     }
-    void add(std::uint64_t id, std::optional<raft::Snapshot> snapshot = std::nullopt) {
+    void add(std::uint64_t id, std::optional<raft::Snapshot> snapshot = std::nullopt,
+             std::vector<raft::Entry> log = {}) {
         raft::Restored restored;
         restored.snapshot = std::move(snapshot);
+        restored.log = std::move(log);
         nodes_.emplace(replica(id),
                        raft::Node(GroupId{}, replica(id), options_, restored, id * 31));
     }
