@@ -80,7 +80,11 @@ void KernelService::remember(KernelId id, const std::string& spec) {
 std::vector<policy::HostView> KernelService::host_views() const {
     std::vector<policy::HostView> views;
     for (const auto& [id, host] : ports_.hosts.hosts()) {
-        policy::HostView view{.id = id, .cpus = host.info.cpus, .usable = ports_.hosts.up(id)};
+        // A short silence is no reason to refuse a kernel: requests wait for the connection.
+        const bool hiccup = host.state == HostState::kDown &&
+                            ports_.clock.now() - host.since < options_.silence_ignored;
+        policy::HostView view{
+            .id = id, .cpus = host.info.cpus, .usable = ports_.hosts.up(id) || hiccup};
         for (const auto& [kernel_id, kernel] : kernels_) {
             const auto& members = kernel->membership().hosts;
             view.subscribed += static_cast<std::uint32_t>(

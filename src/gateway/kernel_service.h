@@ -69,6 +69,7 @@ struct KernelServiceOptions {
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds restart_timeout{38'000};  // clients of gateways give up after 42 s
     std::chrono::milliseconds interrupt_timeout{10'000};
+    std::chrono::milliseconds silence_ignored{3'000};  // by placement
     std::chrono::milliseconds unreported_for{10'000};  // then a saved kernel that no host has goes
 };
 

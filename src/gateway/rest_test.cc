@@ -134,6 +134,21 @@ TEST_F(Rest, TooFewHostsIs503WithHowMany) {
     EXPECT_EQ(201, rest("POST", "/api/kernels", R"({"env": {"KERNEL_REPLICAS": "1"}})").status);
 }
 
+TEST_F(Rest, AHiccupOfAConnectionDoesNotRefuseAKernel) {
+    all_up();
+    lose("h3", HostState::kDown);
+    lose("h4", HostState::kDown);
+    create();
+    EXPECT_THAT(starts(), ElementsAre("h1", "h2"));
+    up("h3");
+    gateway_->tick();
+    EXPECT_THAT(starts(), ElementsAre("h3"));
+    lose("h3", HostState::kRefused);
+    EXPECT_EQ(201, rest("POST", "/api/kernels", "{}").status);
+    advance(milliseconds(4'000));
+    EXPECT_EQ(503, rest("POST", "/api/kernels", "{}").status);
+}
+
 TEST_F(Rest, DeletingStopsEveryReplicaAlsoWhenItsHostComesBackLater) {
     all_up();
     auto group = running_kernel();
