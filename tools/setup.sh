@@ -94,6 +94,10 @@ available() { # the first of the names that this system's package lists know
     echo "$first"
 }
 
+# apt makes its status descriptor non-blocking. It gets a pipe of its own: shared with standard
+# output, a package's scripts would fail to write whenever the pipe is full.
+apt_get='exec "$0" "$@" -o APT::Status-Fd=3 3> >(exec cat)'
+
 install_system() { # install_system SECTION...
     local section line missing=() names=() root=()
     command -v dpkg-query >/dev/null ||
@@ -115,12 +119,12 @@ install_system() { # install_system SECTION...
         fi
     fi
     step apt-update "Reading the package lists" apt_progress \
-        "${root[@]}" apt-get update -q -o APT::Status-Fd=1 ||
+        "${root[@]}" bash -c "$apt_get" apt-get update -q ||
         fail "apt-get update failed: check the network and /etc/apt/sources.list"
     for line in "${missing[@]}"; do names+=("$(available "$line")"); done
     step apt-install "Installing ${#names[@]} system packages" apt_progress \
-        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-remove \
-        --no-install-recommends -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 "${names[@]}" ||
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive bash -c "$apt_get" apt-get install -y -q \
+        --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 "${names[@]}" ||
         fail "apt-get could not install: ${names[*]}. If it would have to remove packages" \
             "(Boost 1.74's -dev packages conflict with 1.81's), remove them yourself first."
 }
