@@ -210,6 +210,21 @@ TEST(Proposals, ADeposedLeadersProposalIsAppliedOnce) {
     }
 }
 
+TEST(Proposals, ASlowGroupDoesNotDrownInCopies) {  // found by the simulator
+    Nodes n(voters({1, 2, 3}));
+    n.lead(1);
+    n.lose = [](const auto& m) {
+        return m.to == replica(1) && m.kind == MessageKind::kAppendReply;
+    };
+    ASSERT_TRUE(n[3].propose(Bytes("a")));
+    n.tick(200);  // nothing commits; three asks again and again
+    EXPECT_GT(n.sent[MessageKind::kPropose], 3);
+    EXPECT_EQ(n[1].last_index(), Index{3});
+    n.lose = nullptr;
+    n.tick(5);
+    EXPECT_EQ(n.commands(3), std::vector<std::string>{"a"});
+}
+
 TEST(Proposals, ARestartNeverUsesAnOldNumberAgain) {
     Solo n(1, voters({1, 2, 3}));
     n.step(append(2, 1, 2, 1, 1, {}));

@@ -344,6 +344,7 @@ void Node::Impl::hand_out_committed(Output& out) {
             if (entry.proposal.proposer == self) {
                 pending_.done(entry.proposal);
             }
+            in_log_.erase(entry.proposal);
             if (already_applied(applied_table_, entry.proposal)) {
                 entry.kind = EntryKind::kNoop;
                 entry.proposal = {};

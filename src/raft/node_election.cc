@@ -222,8 +222,8 @@ void Node::Impl::become_leader() {
     for (auto i = Index{handed_out.value + 1}; i <= log.last(); ++i.value) {
         const auto& entry = log.at(i);
         uncommitted_bytes_ += i > commit ? size_in_bytes(entry) : 0;
-        if (entry.proposal.proposer == self) {
-            in_log_.insert(entry.proposal.sequence);
+        if (entry.proposal.sequence != 0) {
+            in_log_.insert(entry.proposal);
         }
     }
     append_own(EntryKind::kNoop, {}, {});

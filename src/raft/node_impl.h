@@ -13,7 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
+#include <unordered_set>
 #include <vector>
 
 #include "raft/follower.h"
@@ -167,9 +167,11 @@ private:
     std::uint64_t incarnation_ = 0;
     std::uint64_t proposals_ = 0;  // made since this start
     PendingProposals pending_;
-    std::set<std::uint64_t> in_log_;  // ours that were in the log already when we became leader
-    int pending_ticks_ = 0;           // since the pending ones were handed to a leader
-    AppliedTable applied_table_;      // at `applied`
+    // Leader: proposals in the log and not applied, ours since this term apart. A proposer that
+    // hears nothing for long asks again; without this a slow group would drown in copies.
+    std::unordered_set<ProposalId, ProposalIdHash> in_log_;
+    int pending_ticks_ = 0;       // since the pending ones were handed to a leader
+    AppliedTable applied_table_;  // at `applied`
 
     // Durability.
     HardState durable_;   // what is known to be on disk

@@ -228,7 +228,7 @@ void Node::Impl::hand_out_proposals() {
     if (role == Role::kLeader) {
         if (transfer_target_.value == 0) {
             pending_.hand_out([&](const Entry& entry) {
-                if (!in_log_.contains(entry.proposal.sequence)) {
+                if (!in_log_.contains(entry.proposal)) {
                     append_own(EntryKind::kCommand, entry.proposal, entry.data);
                 }
                 return true;
@@ -265,7 +265,8 @@ void Node::Impl::on_propose(const Message& m) {
         if (uncommitted_bytes_ > options.uncommitted_bytes_max) {
             return;
         }
-        if (is_command && !is_applied(applied_table_, entry.proposal)) {
+        if (is_command && !is_applied(applied_table_, entry.proposal) &&
+            in_log_.insert(entry.proposal).second) {
             append_own(EntryKind::kCommand, entry.proposal, entry.data);
         }
     }

@@ -17,6 +17,12 @@ using AppliedTable = std::map<ReplicaId, AppliedProposals>;
 bool already_applied(AppliedTable& table, const ProposalId& id);
 bool is_applied(const AppliedTable& table, const ProposalId& id);
 
+struct ProposalIdHash {
+    std::size_t operator()(const ProposalId& id) const {
+        return static_cast<std::size_t>(id.sequence ^ (id.proposer.value * 0x9E3779B97F4A7C15ULL));
+    }
+};
+
 // This node's own proposals until it sees them committed, in order of their sequence.
 class PendingProposals {
 public:
