@@ -1,5 +1,6 @@
 """An interpreter or a host dies under a kernel whose client stays connected."""
 import os
+import random
 import signal
 import time
 
@@ -99,6 +100,21 @@ def test_every_replica_has_the_state(cluster, kernel):
                                    "steps == [(i, r.random()) for i in range(3)]")
         assert run.text == "True"
         assert len(hosts) >= 2
+
+
+def test_random_numbers_go_on_where_they_stopped(cluster):
+    """Also on replicas that load the whole state late, and after questions that are no cells."""
+    kernel_id = cluster.start_kernel()
+    try:
+        with cluster.connect(kernel_id) as conversation:
+            conversation.execute("import random\nrandom.seed(5)", timeout=60)
+            ours = random.Random(5)
+            for _ in range(4):
+                cluster.migrate(kernel_id)
+                assert conversation.ask("kernel_info_request")["content"]["status"] == "ok"
+                assert conversation.execute("random.random()").text == repr(ours.random())
+    finally:
+        cluster.forget(kernel_id)
 
 
 def test_queued_cells_survive_the_loss_of_the_running_one(cluster, kernel, kill):
