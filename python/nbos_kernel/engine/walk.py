@@ -31,7 +31,7 @@ except ImportError:
 
 
 _OURS = (tuple, list, dict)
-PLAIN_SIZE_MIN = 64  # from this length on it pays to look for containers of nothing but atoms
+_NO_CREATE = _digest(b"")
 
 
 class Unreplicable(Exception):
@@ -203,6 +203,7 @@ class Walk(pickle.Pickler):
         self._unsupported = []
         node.unsupported = ()
         self._refs = set()
+        self._oob.clear()
         for token in self._tokens_of.get(node.id, ()):
             token.valid = False
         self._tokens = self._tokens_of[node.id] = []
@@ -230,31 +231,45 @@ class Walk(pickle.Pickler):
 
     def _pickle_with(self, node, kind, *facts):
         create, state = kind.split(node.obj, self, *facts)
-        create_part = self.section(node, create) if create is not None else b""
-        create_refs = self._refs
-        self._refs = set()
-        self._oob.clear()
-        state_part = self._plain(kind, state)
-        if state_part is None:
-            state_part = self.section(node, state) if state is not None else b""
-        buffers = [b.raw() for b in self._oob]
-        self._oob.clear()
-        node.kind = kind.name
-        node.create_refs = create_refs
-        node.refs = self._refs | create_refs
-        node.create_digest = create_digest = _digest(create_part)
+        create_part = state_part = b""
+        create_digest = _NO_CREATE
+        refs = self._refs  # split may have met some
+        if create is not None:
+            create_part = self.section(node, create)
+            create_digest = _digest(create_part)
+        node.create_refs = refs
+        if state is not None:
+            if kind.plain_test is not None and kind.plain_test(state):
+                state_part = pickle.dumps(state, 5)  # nothing but atoms: no call for each of them
+            else:
+                self._refs = set()
+                state_part = self.section(node, state)
+                refs = refs | self._refs if refs else self._refs
+        node.refs = refs
+        self._judge(node, kind, create_digest, create_part, state_part)
+
+    def _judge(self, node, kind, create_digest, create_part, state_part):
+        """Is it what the table has?"""
+        node.create_digest = create_digest
         renewed = node.sent_create is not None and node.sent_create != create_digest
         node.generation = node.sent_generation + (1 if renewed or node.bumped else 0)
-        meta = b"%s %d" % (kind.name_bytes, node.generation)
-        if buffers:
-            hasher = _hasher(meta + create_digest + state_part)
+        node.kind = kind.name
+        buffers = ()
+        if self._oob:
+            buffers = [b.raw() for b in self._oob]
+            self._oob.clear()
+            hasher = _hasher(kind.name_bytes + create_digest + state_part)
             for buffer in buffers:
                 hasher.update(buffer)
             node.digest = hasher.digest()
         else:
-            node.digest = _digest(meta + create_digest + state_part)
-        changed = node.digest != node.sent_digest or self.forced
-        node.parts = [meta, create_part, state_part, *buffers] if changed else None
+            node.digest = _digest(kind.name_bytes + create_digest + state_part)
+        same = node.digest == node.sent_digest and node.generation == node.sent_generation
+        if same and not self.forced:
+            node.parts = None
+        else:
+            meta = b"%s %d" % (kind.name_bytes, node.generation)
+            node.parts = [meta, create_part, state_part, *buffers]
 
     def pickle_again(self, node):
         """Keeps its parts even when they equal what the table has: what they refer to has changed."""
@@ -262,13 +277,6 @@ class Walk(pickle.Pickler):
         self._pickle_node(node)
         self.drain()
         self.forced = False
-
-    def _plain(self, kind, state):
-        """The fast way for long containers of atoms: no call into Python for each element."""
-        if kind.plain_test is None or len(state) < PLAIN_SIZE_MIN or not kind.plain_test(state):
-            return None
-        self.current = Token(None)
-        return pickle.dumps(state, 5)
 
     def section(self, node, value):
         """`value` pickled, with references. What it inlines belongs to this section."""
