@@ -66,7 +66,11 @@ class StockServer:
              f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}"],
             env=QUIET, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
-        wait_until("the start of jupyter_server", self._answers)
+        try:
+            wait_until("the start of jupyter_server", self._answers)
+        except BaseException:
+            self.stop()
+            raise
 
     def _answers(self):
         if self.process.poll() is not None:

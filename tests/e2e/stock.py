@@ -34,7 +34,7 @@ def stock_kernel(workdir):
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=180)
         yield ZmqConversation(client)
     finally:
         client.stop_channels()
@@ -94,7 +94,11 @@ class StockServer(Rest):
              f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
              f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", *options],
             stdout=self.log, stderr=self.log, env={**os.environ, **QUIET})
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait(self):
         end = time.monotonic() + 60
