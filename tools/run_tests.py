@@ -224,8 +224,8 @@ def parse():
     parser = argparse.ArgumentParser(prog="nbos test", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="long simulator runs, and TSan")
-    parser.add_argument("--asan", action=argparse.BooleanOptionalAction, default=True,
-                        help="with the AddressSanitizer suite (default)")
+    parser.add_argument("--asan", action=argparse.BooleanOptionalAction, default=None,
+                        help="with the AddressSanitizer suite (default: with --long)")
     parser.add_argument("--tsan", action=argparse.BooleanOptionalAction, default=None,
                         help="with the ThreadSanitizer suite (default: with --long)")
     parser.add_argument("--only", action="append", choices=[suite.name for suite in SUITES],
@@ -235,6 +235,8 @@ def parse():
     options = parser.parse_args()
     if options.tsan is None:
         options.tsan = options.long
+    if options.asan is None:
+        options.asan = options.long
     return options
 
 
