@@ -47,7 +47,7 @@ copy_configuration() {
     # Package folders that pip's configuration names.
     for path in $(cat /etc/pip.conf ~/.config/pip/pip.conf 2>/dev/null |
         sed -n 's/.*= *\(file:\/\/\)\?\(\/[^ ]*\).*/\2/p; s/.* file:\/\/\([^ ]*\).*/\1/p' | sort -u); do
-        [[ $path == /etc/* ]] || copy_in "$path"
+        [[ $path == /etc/* ]] || copy_in "${path%/simple}" # an index's files stand beside it
     done
 }
 
