@@ -9,8 +9,14 @@
 namespace nbos::testing {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kSeeds = 200;  // a seed takes ten times as long
+#else
+constexpr std::uint64_t kSeeds = 2000;
+#endif
+
 TEST(RaftSim, KeepsEveryInvariantAndComesBackToLife) {
-    const auto range = seeds({1, 2000});
+    const auto range = seeds({1, kSeeds});
     int failures = 0;
     for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
         RaftSim sim(SimConfig::draw(seed));
