@@ -112,11 +112,13 @@ void add_kernel(Command& root) {
             "restarted");
     });
     add("migrate", "Make another host the executor of a kernel.", true)
-        .required("--to", given->host, "the host that is to run the next cells")
+        .option("--to", given->host,
+                "the host that is to run the next cells; any other if not given")
         .does([given] {
             return order(
                 *given, [](const auto& id) { return below_nbos(id, "migrate"); },
-                {{"to", given->host}}, "now runs on " + given->host);
+                {{"to", given->host}},
+                given->host.empty() ? "now runs on another host" : "now runs on " + given->host);
         });
     add("kill-replica", "Kill a replica's interpreter, as a crash would.", true)
         .option("--host", given->host, "the replica on this host; the executor's if not given")

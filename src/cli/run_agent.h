@@ -14,8 +14,8 @@ struct AgentOptions {
     std::string hosts_file;  // who else there is (io/hosts_file.h); empty: gateways say so
     std::string python;      // the interpreter of the builtin kernelspec
     std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
-    std::string workspace;   // where kernels start
-    int warm = 2;            // interpreters kept ready
+    std::string workspace;                     // where kernels start
+    int warm = 2;                              // interpreters kept ready
 };
 
 // The exit status. Runs the event loop on the calling thread.

@@ -119,6 +119,13 @@ void Gateway::create_kernel(const Call& call) {
         refuse(call, 400, body.error().what);
         return;
     }
+    for (const auto* field : {"name", "kernel_id", "path"}) {
+        const auto* value = body->if_contains(field);
+        if (value != nullptr && !value->is_string() && !value->is_null()) {
+            refuse(call, 400, std::string(field) + " must be a string");
+            return;
+        }
+    }
     const auto env = string_map(*body, "env");
     if (!env) {
         refuse(call, 400, "env must be an object whose values are strings");

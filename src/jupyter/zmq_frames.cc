@@ -11,12 +11,9 @@ constexpr std::string_view kDelimiter = "<IDS|MSG>";
 }  // namespace
 
 std::vector<Bytes> to_frames(const Message& message) {
-    std::vector<Bytes> frames{Bytes::copy(kDelimiter),
-                              Bytes(),
-                              Bytes::copy(message.header),
-                              Bytes::copy(message.parent_header),
-                              Bytes::copy(message.metadata),
-                              Bytes::copy(message.content)};
+    std::vector<Bytes> frames{Bytes::copy(kDelimiter),       Bytes(),
+                              Bytes::copy(message.header),   Bytes::copy(message.parent_header),
+                              Bytes::copy(message.metadata), Bytes::copy(message.content)};
     frames.insert(frames.end(), message.buffers.begin(), message.buffers.end());
     return frames;
 }
