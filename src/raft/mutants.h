@@ -16,6 +16,10 @@ struct Mutants {
     bool commit_beyond_match = false;       // 8: bound is the last index, not the last new entry
     bool config_not_from_snapshot = false;  // 9: the configuration in the snapshot is ignored
     bool learner_in_quorum = false;         // 10: learners advance the commit index
+    // Not of the ten: what only clients would notice, from their answers.
+    bool read_unconfirmed = false;        // a leader answers reads without asking for a quorum
+    bool read_before_own_commit = false;  // a new leader takes its commit index for the group's
+    bool copies_count = false;            // a proposal handed on twice is logged and applied twice
 };
 
 }  // namespace nbos::raft

@@ -345,7 +345,8 @@ void Node::Impl::hand_out_committed(Output& out) {
                 pending_.done(entry.proposal);
             }
             in_log_.erase(entry.proposal);
-            if (already_applied(applied_table_, entry.proposal)) {
+            if (already_applied(applied_table_, entry.proposal) &&
+                !NBOS_MUTANT(mutants, copies_count)) {
                 entry.kind = EntryKind::kNoop;
                 entry.proposal = {};
                 entry.data = {};

@@ -72,8 +72,9 @@ struct Progress {
     bool snapshotting = false;
 };
 
-// Faults for the simulator's mutation tests; consensus.md section 10 lists the ten. Only a build
-// with NBOS_RAFT_MUTANTS acts on them, and all are off by default.
+// Faults for the simulator's mutation tests: the ten of consensus.md section 10, and some that the
+// histories of clients must show. Only a build with NBOS_RAFT_MUTANTS acts on them, and all are off
+// by default.
 struct Mutants;
 
 class Node {

@@ -228,7 +228,7 @@ void Node::Impl::hand_out_proposals() {
     if (role == Role::kLeader) {
         if (transfer_target_.value == 0) {
             pending_.hand_out([&](const Entry& entry) {
-                if (!in_log_.contains(entry.proposal)) {
+                if (!in_log_.contains(entry.proposal) || NBOS_MUTANT(mutants, copies_count)) {
                     append_own(EntryKind::kCommand, entry.proposal, entry.data);
                 }
                 return true;
@@ -265,8 +265,11 @@ void Node::Impl::on_propose(const Message& m) {
         if (uncommitted_bytes_ > options.uncommitted_bytes_max) {
             return;
         }
-        if (is_command && !is_applied(applied_table_, entry.proposal) &&
-            in_log_.insert(entry.proposal).second) {
+        const auto is_new = [&] {
+            return !is_applied(applied_table_, entry.proposal) &&
+                   in_log_.insert(entry.proposal).second;
+        };
+        if (is_command && (is_new() || NBOS_MUTANT(mutants, copies_count))) {
             append_own(EntryKind::kCommand, entry.proposal, entry.data);
         }
     }
@@ -299,8 +302,12 @@ void Node::Impl::on_read_index(const Message& m) {
 }
 
 void Node::Impl::add_read(std::uint64_t context, ReplicaId from) {
+    if (NBOS_MUTANT(mutants, read_unconfirmed)) {
+        answer_read({context, from, 0, commit});
+        return;
+    }
     reads_.push_back({context, from, 0, Index{}});
-    if (has_committed_own_term()) {
+    if (has_committed_own_term() || NBOS_MUTANT(mutants, read_before_own_commit)) {
         start_waiting_reads();
     }  // else: a new leader may not know yet what is committed (6.4)
 }

@@ -1,6 +1,9 @@
 // The invariants of consensus.md section 9, checked on every event of every replica, of the
 // modelled gateway and of the modelled interpreters. It knows nothing of how the driver decides.
 //
+// No separate check that clients' histories are linearizable (linearizability.h): one executor per
+// cell and one answer per submission are checked here on each entry, which is the stronger claim.
+//
 // The first replica that applies an index writes the record of it; every other one must match.
 #pragma once
 

@@ -43,6 +43,9 @@ public:
     // Off: of a wrong change of members only the effect is looked for (quorums that do not meet,
     // entries lost), not the broken rule itself (rule 2 of section 7, legal steps).
     bool check_change_rules = true;
+    // Off: what clients are promised (read indexes that are not stale, a proposal applied once) is
+    // left to the histories of clients.
+    bool check_promises_to_clients = true;
 
     // The replica is what its durable image says: it started, or crashed.
     void reset(ReplicaId id);
