@@ -152,7 +152,8 @@ private:
                     return Linearizability::kUndecided;
                 }
                 if (auto further = place(way, next)) {
-                    to_try.emplace(further->unknowns, *std::move(further));
+                    const auto unknowns = further->unknowns;
+                    to_try.emplace(unknowns, *std::move(further));
                 }
             }
         }

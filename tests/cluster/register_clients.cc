@@ -170,7 +170,7 @@ RegisterCall RegisterClients::next_call(const RaftSim& sim) {
 }
 
 void RegisterClients::begin(RaftSim& sim, Client& c) {
-    c.request.emplace();
+    c.request = Request{};
     c.request->call = next_call(sim);
     c.request->number = ++c.requests;
     c.request->operation = history_.size();
