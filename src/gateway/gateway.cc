@@ -204,7 +204,7 @@ bool Gateway::all_reported() const {
     });
 }
 
-bool Gateway::caught_up() const {
+bool Gateway::has_asked_enough() const {
     const auto now = ports_.clock.now();
     if (now - started_ >= config_.catch_up_max) {
         return true;
@@ -221,7 +221,9 @@ void Gateway::tick() {
     calls_.tick(ports_.clock.now());
     watch_kills();
     kernels_.tick(!hosts_.hosts().empty() && all_reported());
-    if (caught_up()) {
+    // For good: what goes down later was known before.
+    caught_up_ = caught_up_ || has_asked_enough();
+    if (caught_up_) {
         reconciler_.tick();
     }
 }

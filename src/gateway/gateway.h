@@ -105,8 +105,10 @@ private:
     std::string kernel_json(const Kernel& kernel) const;
     std::string session_json(const Session& session) const;
     std::map<std::string, Session*> live_sessions();
-    // Whether every host that can has reported: before that a list would be too short.
-    bool caught_up() const;
+    // Every host that can has reported since this gateway began: before that a list would be too
+    // short. Looked at in tick().
+    bool caught_up() const { return caught_up_; }
+    bool has_asked_enough() const;
     bool all_reported() const;
     void save(const std::string& stopped = {});
 
@@ -140,6 +142,7 @@ private:
     ReplicaReconciler reconciler_;
     SessionTable sessions_;
     Instant started_;
+    bool caught_up_ = false;
     std::chrono::microseconds started_wall_;
     std::list<Kill> kills_;
     std::uint64_t last_client_ = 0;
