@@ -91,9 +91,7 @@ class NbosKernel(IPythonKernel):
         self._link.send(kind, answer)
 
     def _adopt(self, header):
-        if header.get("env") is not None:
-            os.environ.clear()
-            os.environ.update(header["env"])
+        os.environ.update(header.get("env") or {})
         if header.get("cwd"):
             os.chdir(header["cwd"])
         self.session.session = header["session"]
@@ -160,6 +158,7 @@ class NbosKernel(IPythonKernel):
             return
         self._run = run
         self._unsupported = []
+        leave_out_counts(self.shell, run.get("spent_counts", 0))
         try:
             await super().execute_request(stream, ident, parent)
         finally:
@@ -256,6 +255,15 @@ class NbosKernel(IPythonKernel):
     @property
     def _supports_kernel_subshells(self):
         return False
+
+
+def leave_out_counts(shell, count):
+    """Lost cells have shown these execution counts: In and the counter go on behind them."""
+    manager = shell.history_manager
+    for _ in range(count):
+        manager.input_hist_parsed.append("")
+        manager.input_hist_raw.append("")
+        shell.execution_count += 1
 
 
 def describe(unsupported):

@@ -18,7 +18,7 @@ jupyter::Message message(Channel channel, const std::string& type, const std::st
 
 CellRun new_run(CellRunLimits limits = {}) {
     return CellRun({CellNumber{3}, Epoch{2}, ReplicaId{7}, {Term{1}, Index{9}}},
-                   {CellNumber{3}, "client", "id", true, Bytes()}, Sequence{2}, limits);
+                   {CellNumber{3}, "client", "id", true, true, Bytes()}, Sequence{2}, limits);
 }
 
 void finish(CellRun& run) {

@@ -242,10 +242,12 @@ void KernelReplica::submit(const jupyter::Message& request) {
     }
     Writer encoded;
     jupyter::encode(encoded, request);
+    const bool silent = jupyter::bool_field(request.content, "silent", false);
     propose(replica::Submit{
         .session = header->session,
         .msg_id = header->msg_id,
-        .stop_on_error = jupyter::bool_field(request.content, "stop_on_error", true),
+        .stop_on_error = !silent && jupyter::bool_field(request.content, "stop_on_error", true),
+        .numbered = !silent && jupyter::bool_field(request.content, "store_history", true),
         .request = encoded.take_bytes()});
     claim_next();
 }
@@ -281,8 +283,11 @@ void KernelReplica::start_cell() {
                                               .fence = run_->claim().fence,
                                               .session = run_->cell().session,
                                               .msg_id = run_->cell().msg_id});
-    ports_.interpreters.run(*interpreter_.id(), run_->claim().cell, run_->claim().epoch,
-                            run_->cell().msg_id, run_->base());
+    ports_.interpreters.run(*interpreter_.id(), {.cell = run_->claim().cell,
+                                                 .epoch = run_->claim().epoch,
+                                                 .msg_id = run_->cell().msg_id,
+                                                 .base = run_->base(),
+                                                 .spent_counts = machine_.spent_counts()});
     ports_.interpreters.send(*interpreter_.id(), *request);
 }
 

@@ -26,6 +26,15 @@ struct Adoption {
     std::map<std::string, std::string> env;
 };
 
+// What an interpreter must know of a cell before its execute_request.
+struct RunOrder {
+    CellNumber cell;
+    Epoch epoch;
+    std::string msg_id;
+    Sequence base;                   // the state that the cell works on
+    std::uint32_t spent_counts = 0;  // execution counts to leave out: lost cells have shown them
+};
+
 // The interpreter processes of this host (docs/reference/interpreter-protocol.md). Commands to one
 // interpreter keep their order; answers come through InterpreterListener, never from inside a call.
 class Interpreters {
@@ -36,8 +45,7 @@ public:
     virtual void load(InterpreterId id, Sequence sequence, Bytes table) = 0;
     virtual void apply(InterpreterId id, Sequence base, Sequence sequence, Bytes delta) = 0;
     // The execute_request with this message id follows by send(): capture what it changes.
-    virtual void run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
-                     Sequence base) = 0;
+    virtual void run(InterpreterId id, const RunOrder& order) = 0;
     virtual void send(InterpreterId id, const jupyter::Message& message) = 0;
     virtual void interrupt(InterpreterId id) = 0;  // SIGINT
     virtual void crash(InterpreterId id) = 0;      // SIGKILL; its end is reported as any other

@@ -324,13 +324,14 @@ void InterpreterHost::apply(InterpreterId id, Sequence base, Sequence sequence, 
     }
 }
 
-void InterpreterHost::run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
-                          Sequence base) {
+void InterpreterHost::run(InterpreterId id, const agent::RunOrder& order) {
     if (auto* process = impl_->find(id)) {
         process->send_frame(
             StateFrame::kRun,
-            fmt::format(R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}}})", cell.value,
-                        epoch.value, jupyter::json_quoted(msg_id), base.value));
+            fmt::format(
+                R"({{"cell": {}, "epoch": {}, "msg_id": {}, "base": {}, "spent_counts": {}}})",
+                order.cell.value, order.epoch.value, jupyter::json_quoted(order.msg_id),
+                order.base.value, order.spent_counts));
     }
 }
 

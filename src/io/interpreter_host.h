@@ -17,14 +17,15 @@
 #include "agent/ports.h"
 #include "io/event_loop.h"
 #include "io/zmq_port.h"
+#include "io/zygote.h"
 
 namespace nbos::io {
 
 struct InterpreterHostOptions {
     std::string directory;  // exists, 0700, short
     std::string workspace;  // where kernels start that name no directory
-    // By kernelspec: how to start its zygote, e.g. {"/path/python", "-m", "nbos_kernel.zygote"}.
-    std::map<std::string, std::vector<std::string>> zygotes;
+    // By kernelspec: how to start its zygote, e.g. /path/python -m nbos_kernel.zygote.
+    std::map<std::string, ZygoteCommand> zygotes;
     std::string default_spec;  // the one that is kept warm from the start
     int warm = 2;
     std::chrono::milliseconds start_timeout{60'000};
@@ -40,8 +41,7 @@ public:
     agent::InterpreterId start(const agent::Adoption& adoption) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;
     void apply(agent::InterpreterId id, Sequence base, Sequence sequence, Bytes delta) override;
-    void run(agent::InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
-             Sequence base) override;
+    void run(agent::InterpreterId id, const agent::RunOrder& order) override;
     void send(agent::InterpreterId id, const jupyter::Message& message) override;
     void interrupt(agent::InterpreterId id) override;
     void crash(agent::InterpreterId id) override;

@@ -33,11 +33,12 @@ protected:
         directory_ = mkdtemp(path.data());
         host_ = std::make_unique<InterpreterHost>(
             loop_,
-            InterpreterHostOptions{.directory = directory_,
-                                   .workspace = directory_,
-                                   .zygotes = {{"python3", {python, "-m", "nbos_kernel.zygote"}}},
-                                   .default_spec = "python3",
-                                   .warm = 1});
+            InterpreterHostOptions{
+                .directory = directory_,
+                .workspace = directory_,
+                .zygotes = {{"python3", {.argv = {python, "-m", "nbos_kernel.zygote"}, .env = {}}}},
+                .default_spec = "python3",
+                .warm = 1});
         host_->listen(*this);
     }
 
@@ -73,7 +74,8 @@ protected:
 
     void execute(InterpreterId id, std::uint64_t cell, const std::string& code, Sequence base) {
         const auto msg_id = "cell-" + std::to_string(cell);
-        host_->run(id, CellNumber{cell}, Epoch{1}, msg_id, base);
+        host_->run(id,
+                   {.cell = CellNumber{cell}, .epoch = Epoch{1}, .msg_id = msg_id, .base = base});
         jupyter::Message message;
         message.header = R"({"msg_id": ")" + msg_id +
                          R"(", "msg_type": "execute_request", "session": "client", )"

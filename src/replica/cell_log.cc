@@ -25,7 +25,8 @@ static_assert(std::variant_size_v<CellEntry> == static_cast<std::size_t>(Kind::k
 
 void put(Writer& out, const Configure& entry) { encode(out, entry.options); }
 void put(Writer& out, const Submit& entry) {
-    out.put(entry.session).put(entry.msg_id).put(entry.stop_on_error).put(entry.request);
+    out.put(entry.session).put(entry.msg_id).put(entry.stop_on_error).put(entry.numbered);
+    out.put(entry.request);
 }
 void put(Writer& out, const Claim& entry) {
     out.put(entry.cell).put(entry.epoch).put(entry.replica);
@@ -51,6 +52,7 @@ Submit get_submit(Reader& in) {
     entry.session = in.string();
     entry.msg_id = in.string();
     entry.stop_on_error = get_bool(in);
+    entry.numbered = get_bool(in);
     entry.request = in.bytes();
     return entry;
 }

@@ -34,7 +34,8 @@ struct Submit {           // numbers and queues a cell; a repeated (session, msg
     std::string session;  // the client's
     std::string msg_id;
     bool stop_on_error = true;
-    Bytes request;  // encoded jupyter::Message
+    bool numbered = true;  // it shows an execution count: not silent, and kept in the history
+    Bytes request;         // encoded jupyter::Message
 };
 struct Claim {
     CellNumber cell;

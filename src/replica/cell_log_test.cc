@@ -30,7 +30,7 @@ std::vector<CellEntry> examples() {
                    .cwd = "/w",
                    .env = {{"A", "1"}, {"B", ""}},
                    .replicas = 5}},
-        Submit{"client", "m1", false, Bytes::copy("request")},
+        Submit{"client", "m1", false, true, Bytes::copy("request")},
         Claim{CellNumber{4}, Epoch{2}, ReplicaId{3}},
         Yield{CellNumber{4}, Epoch{2}, ReplicaId{3}},
         ResultPart{CellNumber{4}, Epoch{2}, ReplicaId{3}, 1, Bytes::copy("slice")},
@@ -65,10 +65,11 @@ TEST(CellLog, FieldsComeBackInTheirPlaces) {
     const auto configure = std::get<Configure>(examples()[0]);
     EXPECT_EQ(round_trip(configure).options, configure.options);
 
-    const auto submit = round_trip(Submit{"client", "m1", false, Bytes::copy("request")});
+    const auto submit = round_trip(Submit{"client", "m1", false, true, Bytes::copy("request")});
     EXPECT_EQ(submit.session, "client");
     EXPECT_EQ(submit.msg_id, "m1");
     EXPECT_FALSE(submit.stop_on_error);
+    EXPECT_TRUE(submit.numbered);
     EXPECT_EQ(submit.request.view(), "request");
 
     const auto claim = round_trip(Claim{CellNumber{4}, Epoch{2}, ReplicaId{3}});
@@ -110,10 +111,13 @@ TEST(CellLog, UnknownVersionsKindsAndEnumsAreRefused) {
     auto unknown = result();
     unknown.outcome = static_cast<Outcome>(3);
     EXPECT_FALSE(decode_cell_entry(encode(unknown).view()));
-    auto submit = std::string(encode(Submit{"s", "m", true, {}}).view());
+    const auto submit = std::string(encode(Submit{"s", "m", true, true, {}}).view());
     ASSERT_TRUE(decode_cell_entry(submit));
-    submit[submit.size() - 5] = 2;  // stop_on_error
-    EXPECT_FALSE(decode_cell_entry(submit));
+    for (const std::size_t flag : {6, 5}) {  // stop_on_error, numbered
+        auto broken = submit;
+        broken[broken.size() - flag] = 2;
+        EXPECT_FALSE(decode_cell_entry(broken));
+    }
 }
 
 }  // namespace

@@ -74,6 +74,7 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
     QueuedCell cell{.session = entry.session,
                     .msg_id = entry.msg_id,
                     .stop_on_error = entry.stop_on_error,
+                    .numbered = entry.numbered,
                     .request = entry.request};
     const bool too_many = queue_.size() >= limits_.queued_cells_max;
     // A single request above the limit is still served: only a queue can be too long.
@@ -189,6 +190,9 @@ void CellMachine::accept(const Result& entry, Events& events) {
     last_executor_ = entry.replica;
     standing_.reset();
     parts_.clear();
+    if (!delta.empty()) {
+        spent_counts_ = 0;  // the executor has left them out, and its delta says so
+    }
     end_first(Finished{.cell = entry.cell,
                        .outcome = entry.outcome,
                        .reply = entry.reply,
@@ -216,6 +220,8 @@ void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
     if (last_executor_ == executor) {
         last_executor_ = ReplicaId{};
     }
+    const bool stop = queue_.front().stop_on_error;
+    spent_counts_ += queue_.front().numbered ? 1 : 0;
     end_claim();
     end_first(Finished{.cell = entry.cell,
                        .ending = Ending::kExecutorLost,
@@ -223,6 +229,10 @@ void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
                        .reason = entry.reason},
               events);
     std::get<CellEnded>(events.back()).executor = executor;
+    if (stop) {
+        end_all(Ending::kAborted, fmt::format("cell {} was lost before it", entry.cell.value),
+                events);
+    }
     end_cancelled_heads(events);
 }
 
@@ -271,6 +281,7 @@ void CellMachine::on(const Reset& entry, Fence, Events& events) {
     ++incarnation_;
     // A number of its own, so that no late delta of the old state fits the new one.
     sequence_ = Sequence{sequence_.value + 1};
+    spent_counts_ = 0;
     table_.clear();
     events.push_back(WasReset{session_});
 }

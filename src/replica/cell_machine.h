@@ -47,6 +47,7 @@ struct QueuedCell {
     std::string session;
     std::string msg_id;
     bool stop_on_error = true;
+    bool numbered = true;
     Bytes request;
 };
 
@@ -54,7 +55,7 @@ enum class Ending : std::uint8_t {
     kResult,        // accepted; `delta` has been merged, `sequence` published
     kExecutorLost,  // the state is that of the cell before
     kCancelled,     // before any claim
-    kAborted,       // queued behind a cell that failed with stop_on_error
+    kAborted,       // queued behind a cell that failed, or was lost, with stop_on_error
     kReset,         // the kernel was restarted under it
 };
 
@@ -141,6 +142,9 @@ public:
     std::uint64_t incarnation() const { return incarnation_; }  // counts Resets
     // Of the last accepted Result: the preferred next one. 0: none, or it was lost since.
     ReplicaId last_executor() const { return last_executor_; }
+    // Execution counts that lost cells have shown and that the state does not know of: the next
+    // cell leaves them out, so that no count is shown twice.
+    std::uint32_t spent_counts() const { return spent_counts_; }
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
 
@@ -194,6 +198,7 @@ private:
     std::optional<Result> held_;            // the standing executor's, until all its parts are here
     Sequence sequence_;
     ReplicaId last_executor_;
+    std::uint32_t spent_counts_ = 0;
     std::deque<Ended> ended_;  // oldest first
     state::StateTable table_;
 

@@ -105,12 +105,12 @@ TEST_F(SnapshotTest, Rule12ARestoredMachineGoesOnLikeTheOriginal) {
     const auto delta = Delta().put("k1", "new").str();
     const ResultPart rest{machine_.next_cell(), machine_.epoch(), kC, 1, Bytes(delta.substr(1, 1))};
     const std::vector<CellEntry> next = {
-        Submit{"client", "m5", true, {}},
-        Submit{"client", "m9", true, {}},
-        Submit{"client", "m1", true, {}},
-        Submit{"client", "waits", true, {}},
+        Submit{"client", "m5", true, true, {}},
+        Submit{"client", "m9", true, true, {}},
+        Submit{"client", "m1", true, true, {}},
+        Submit{"client", "waits", true, true, {}},
         rest,
-        Submit{"client", "new", true, {}},
+        Submit{"client", "new", true, true, {}},
         Claim{CellNumber{12}, Epoch{1}, kB},
         Reset{"s1"},
         Reset{"s3"},

@@ -11,7 +11,7 @@ constexpr std::uint8_t kVersion = 1;
 
 void put(Writer& out, const QueuedCell& cell) {
     out.put(cell.number).put(cell.session).put(cell.msg_id).put(cell.stop_on_error);
-    out.put(cell.request);
+    out.put(cell.numbered).put(cell.request);
 }
 
 QueuedCell get_queued_cell(Reader& in) {
@@ -20,6 +20,7 @@ QueuedCell get_queued_cell(Reader& in) {
     cell.session = in.string();
     cell.msg_id = in.string();
     cell.stop_on_error = get_bool(in);
+    cell.numbered = get_bool(in);
     cell.request = in.bytes();
     return cell;
 }
@@ -81,7 +82,7 @@ Bytes CellMachine::snapshot() const {
     for (const auto& session : past_sessions_) {
         out.put(session);
     }
-    out.put(last_submitted_).put(epoch_).put(sequence_).put(last_executor_);
+    out.put(last_submitted_).put(epoch_).put(sequence_).put(last_executor_).put(spent_counts_);
     put_count(out, queue_);
     for (const auto& cell : queue_) {
         put(out, cell);
@@ -126,6 +127,7 @@ nbos::Result<CellMachine> CellMachine::restore(std::string_view snapshot, Limits
     machine.epoch_ = in.id<Epoch>();
     machine.sequence_ = in.id<Sequence>();
     machine.last_executor_ = in.id<ReplicaId>();
+    machine.spent_counts_ = in.get<std::uint32_t>();
     machine.restore_queue(in);
     for (auto n = in.count(sizeof(std::uint32_t)); n > 0 && in.ok(); --n) {
         const auto number = in.get<std::uint32_t>();

@@ -43,7 +43,7 @@ TEST_F(MachineTest, TwoClaimsInOneBatchHaveOneWinner) {
 
 TEST_F(MachineTest, NothingIsClaimedBeforeTheKernelIsConfigured) {
     CellMachine bare;
-    bare.apply(Term{1}, Index{1}, encode(Submit{"client", "m1", true, {}}).view());
+    bare.apply(Term{1}, Index{1}, encode(Submit{"client", "m1", true, true, {}}).view());
     EXPECT_EQ(bare.queue().size(), 1U);
     only<Void>(bare.apply(Term{1}, Index{2}, encode(Claim{CellNumber{1}, Epoch{0}, kA}).view()));
     only<Void>(bare.apply(Term{1}, Index{3}, encode(Reset{"s2"}).view()));
@@ -209,6 +209,40 @@ TEST_F(MachineTest, Rule5ACancelEndsOnlyWhatNobodyClaimed) {
     claim(kA);
     EXPECT_TRUE(is_void(Cancel{CellNumber{2}, "too late"}));
     EXPECT_EQ(machine_.epoch(), Epoch{0});
+}
+
+TEST_F(MachineTest, ALostCellAbortsTheQueueWhenItStopsOnError) {
+    submit("m1", false);
+    submit("m2");
+    submit("m3");
+    claim(kA);
+    EXPECT_EQ(all<CellEnded>(apply(ExecutorLost{CellNumber{1}, Epoch{0}, "gone"})).size(), 1U);
+    claim(kB);
+    const auto ended = all<CellEnded>(apply(ExecutorLost{CellNumber{2}, Epoch{1}, "gone"}));
+    ASSERT_EQ(ended.size(), 2U);
+    EXPECT_EQ(ended[1].ending, Ending::kAborted);
+    EXPECT_EQ(ended[1].finished.reason, "cell 2 was lost before it");
+}
+
+TEST_F(MachineTest, ExecutionCountsOfLostCellsAreSpentUntilADeltaCarriesThem) {
+    const auto lose = [&](bool numbered) {
+        const auto id = "lost" + std::to_string(machine_.next_cell().value);
+        apply(Submit{"client", id, true, numbered, {}});
+        claim(kA);
+        apply(ExecutorLost{machine_.standing()->cell, machine_.epoch(), "gone"});
+    };
+    lose(true);
+    lose(false);  // silent: nobody saw a count
+    lose(true);
+    EXPECT_EQ(machine_.spent_counts(), 2U);
+    EXPECT_EQ(CellMachine::restore(machine_.snapshot().view())->spent_counts(), 2U);
+    run("unchanged", {});
+    EXPECT_EQ(machine_.spent_counts(), 2U);
+    run("changed", Delta().put("count", "4").str());
+    EXPECT_EQ(machine_.spent_counts(), 0U);
+    lose(true);
+    apply(Reset{"s2"});
+    EXPECT_EQ(machine_.spent_counts(), 0U);
 }
 
 TEST_F(MachineTest, Rule5ACellCancelledInMidQueueEndsInItsTurn) {
@@ -382,7 +416,7 @@ TEST_F(MachineTest, ARepeatedSubmitIsVoidAndAnsweredAgain) {
     EXPECT_EQ(repeated.finished->outputs.view(), "outputs");
     EXPECT_TRUE(machine_.queue().empty());
     // The same id from another client is another cell.
-    only<CellQueued>(apply(Submit{"other client", "m1", true, {}}));
+    only<CellQueued>(apply(Submit{"other client", "m1", true, true, {}}));
 }
 
 TEST_F(MachineTest, AnswersAndIdsAreKeptWithinTheirLimits) {
@@ -435,7 +469,7 @@ TEST_F(MachineTest, AFloodOfSubmitsEndsAtOnceAndTakesNoNumbers) {
 }
 
 TEST_F(MachineTest, QueuedRequestsAreLimitedInBytes) {
-    apply(Submit{"client", "large", true, Bytes(std::string(2000, 'x'))});
+    apply(Submit{"client", "large", true, true, Bytes(std::string(2000, 'x'))});
     EXPECT_EQ(machine_.queue().size(), 1U);  // alone, it is served
     EXPECT_EQ(only<CellEnded>(submit("m2")).ending, Ending::kCancelled);
     claim(kA);
@@ -450,7 +484,7 @@ TEST_F(MachineTest, MalformedEntriesAreVoid) {
     }
     EXPECT_TRUE(machine_.apply(term_, Index{++index_}, {}).empty());
     EXPECT_EQ(machine_.snapshot(), before);
-    EXPECT_TRUE(is_void(Submit{"client", "", true, {}}));
+    EXPECT_TRUE(is_void(Submit{"client", "", true, true, {}}));
 }
 
 }  // namespace

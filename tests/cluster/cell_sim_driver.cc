@@ -163,7 +163,7 @@ std::string CellDriver::describe() const {
 
 void CellDriver::handle(const ToDriver& message) {
     if (const auto* submit = std::get_if<SubmitCell>(&message)) {
-        propose(replica::Submit{"client", submit->msg_id, submit->stop_on_error,
+        propose(replica::Submit{"client", submit->msg_id, submit->stop_on_error, true,
                                 Bytes::copy(submit->msg_id)});
     } else if (std::holds_alternative<CancelCells>(message)) {
         if (!machine_.standing()) {

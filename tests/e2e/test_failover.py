@@ -64,8 +64,10 @@ def test_in_the_middle_of_a_cell_it_ends_with_executor_lost(cluster, kernel, kil
 
         after = conversation.execute("kept, 'lost' in globals()", timeout=60)
         assert (after.status, after.text) == ("ok", "('before', False)")
-        # The state is that of the cell before, and so is the counter.
-        assert after.count == 2
+        # The state is that of the cell before, but its count was shown and is not shown again.
+        assert after.count == 3
+        history = conversation.execute("[text[:4] for text in In]")
+        assert (history.count, history.text) == (4, "['', 'kept', '', 'kept', '[tex']")
         assert after.statuses == ["busy", "idle"]
         assert before.sessions == lost.sessions == after.sessions
         assert len(after.sessions) == 1
@@ -129,6 +131,20 @@ def test_queued_cells_survive_the_loss_of_the_running_one(cluster, kernel, kill)
         assert runs[slow]["status"] == "error"
         assert [runs[q]["status"] for q in queued] == ["ok"] * 3
         assert conversation.execute("order").text == "[0, 1, 2]"
+
+
+def test_cells_behind_a_lost_one_are_aborted_as_behind_a_failed_one(cluster, kernel):
+    """"Run all": what builds on a lost cell must not run without it."""
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("order = []")
+        slow = conversation.submit(SLOW)
+        conversation.wait_for(lambda m: m["header"]["msg_type"] == "execute_input")
+        queued = [conversation.submit(f"order.append({i})") for i in range(3)]
+        kill_interpreter(cluster, kernel)
+        runs = collect(conversation, [slow, *queued])
+        assert runs[slow]["ename"] == LOST
+        assert [runs[q]["status"] for q in queued] == ["aborted"] * 3
+        assert conversation.execute("order").text == "[]"
 
 
 def collect(conversation, msg_ids, timeout=90):

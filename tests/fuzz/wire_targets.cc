@@ -41,7 +41,7 @@ std::vector<replica::CellEntry> entries() {
     using namespace replica;  // NOLINT: the vocabulary of the log, in this function only
     const auto delta = nbos::testing::Delta().put("n:x", "1").del("n:y").str();
     return {Configure{{.spec = "python3", .session = "s1", .env = {{"A", "1"}}}},
-            Submit{"client", "m2", true, Bytes(encoded(message()))},
+            Submit{"client", "m2", true, true, Bytes(encoded(message()))},
             Claim{CellNumber{1}, Epoch{0}, ReplicaId{1}},
             Yield{CellNumber{1}, Epoch{0}, ReplicaId{1}},
             ResultPart{CellNumber{1}, Epoch{0}, ReplicaId{1}, 0, Bytes(delta)},
@@ -115,10 +115,10 @@ replica::CellMachine machine() {
         machine.apply(Term{1}, Index{++index}, encode(entry).view());
     };
     apply(Configure{{.spec = "python3", .session = "s1"}});
-    apply(Submit{"client", "m0", true, Bytes::copy("request")});
+    apply(Submit{"client", "m0", true, true, Bytes::copy("request")});
     apply(Cancel{CellNumber{1}, "stop"});
-    apply(Submit{"client", "m1", true, Bytes::copy("request")});
-    apply(Submit{"client", "m3", true, Bytes::copy("request")});
+    apply(Submit{"client", "m1", true, true, Bytes::copy("request")});
+    apply(Submit{"client", "m3", true, true, Bytes::copy("request")});
     apply(Claim{CellNumber{2}, Epoch{0}, ReplicaId{1}});
     apply(ResultPart{CellNumber{2}, Epoch{0}, ReplicaId{1}, 0, Bytes::copy("part")});
     return machine;

@@ -86,10 +86,9 @@ void FakeInterpreters::apply(InterpreterId id, Sequence, Sequence sequence, Byte
     later(id, [this, id, sequence, delta] { merge(id, sequence, delta); });
 }
 
-void FakeInterpreters::run(InterpreterId id, CellNumber cell, Epoch epoch, const std::string&,
-                           Sequence) {
-    processes_[id].cell = cell;
-    processes_[id].epoch = epoch;
+void FakeInterpreters::run(InterpreterId id, const agent::RunOrder& order) {
+    processes_[id].cell = order.cell;
+    processes_[id].epoch = order.epoch;
 }
 
 void FakeInterpreters::send(InterpreterId id, const jupyter::Message& message) {

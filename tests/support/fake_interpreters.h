@@ -30,8 +30,7 @@ public:
     agent::InterpreterId start(const agent::Adoption& adoption) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;
     void apply(agent::InterpreterId id, Sequence base, Sequence sequence, Bytes delta) override;
-    void run(agent::InterpreterId id, CellNumber cell, Epoch epoch, const std::string& msg_id,
-             Sequence base) override;
+    void run(agent::InterpreterId id, const agent::RunOrder& order) override;
     void send(agent::InterpreterId id, const jupyter::Message& message) override;
     void interrupt(agent::InterpreterId id) override;
     void crash(agent::InterpreterId id) override;

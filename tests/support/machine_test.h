@@ -22,7 +22,7 @@ protected:
         return machine_.apply(term_, Index{++index_}, encode(entry).view());
     }
     std::vector<Event> submit(const std::string& msg_id, bool stop_on_error = true) {
-        return apply(Submit{"client", msg_id, stop_on_error, Bytes::copy("code " + msg_id)});
+        return apply(Submit{"client", msg_id, stop_on_error, true, Bytes::copy("code " + msg_id)});
     }
     std::vector<Event> claim(ReplicaId replica) {
         return apply(Claim{machine_.next_cell(), machine_.epoch(), replica});
