@@ -8,6 +8,7 @@ Started by the zygote (zygote.py), or by itself:
 """
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -15,6 +16,8 @@ import threading
 import zmq
 from ipykernel.heartbeat import Heartbeat
 from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.session import Session
+from traitlets import default
 from traitlets.config import Config
 
 from .history import install as install_history
@@ -52,6 +55,16 @@ class NbosKernelApp(IPKernelApp):
     def parse_command_line(self, argv=None):
         """There is none: building a parser for it would cost a tenth of the start."""
         self.extra_args = []
+
+    @default("session")
+    def _session_default(self):
+        """Without a key: the sockets are files that only this user can reach. No warning of that."""
+        level = self.log.level
+        self.log.setLevel(logging.ERROR)
+        try:
+            return Session(parent=self)
+        finally:
+            self.log.setLevel(level)
 
     def init_connection_file(self):
         self.transport = "ipc"

@@ -28,6 +28,7 @@ LATE_IMPORTS = (
     "jedi",
 )
 LINE_BYTES_MAX = 1 << 20
+_SEED_IS_OURS = "NBOS_HASH_SEED_IS_OURS"
 
 
 class Zygote:
@@ -146,8 +147,10 @@ def _close_descriptors():
 def _fix_hash_seed(argv):
     """The order of sets of strings must be the same on every replica, so the seed is fixed."""
     if os.environ.get("PYTHONHASHSEED", "random") == "random":
-        environment = dict(os.environ, PYTHONHASHSEED="0")
+        environment = dict(os.environ, PYTHONHASHSEED="0", **{_SEED_IS_OURS: "1"})
         os.execve(sys.executable, [sys.executable, "-m", "nbos_kernel.zygote", *argv], environment)
+    if os.environ.pop(_SEED_IS_OURS, None):
+        del os.environ["PYTHONHASHSEED"]  # what cells start is none of our business
 
 
 def main(argv=None):
@@ -161,12 +164,14 @@ def main(argv=None):
         del sys.path[0]
     importlib.import_module("nbos_kernel.app")
     quiet = "PYDEVD_DISABLE_FILE_VALIDATION"  # or its import writes advice to every log
-    os.environ.setdefault(quiet, "1")
+    is_ours = os.environ.setdefault(quiet, "ours") == "ours"
     for name in LATE_IMPORTS:
         try:
             importlib.import_module(name)
         except ImportError:
             pass  # an optional part, or another version of IPython
+    if is_ours:
+        del os.environ[quiet]
     for name in filter(None, args.preload.split(",")):
         try:
             importlib.import_module(name)

@@ -33,8 +33,11 @@ def test_shutdown_ends_a_busy_interpreter(agent):
 
 def test_adopt_sets_session_directory_and_environment(interpreters, tmp_path):
     python = interpreters(session="the-session", cwd=str(tmp_path), env={"A": "1", "HOME": "/"})
-    cell = python.run("import os; (os.getcwd(), os.environ['A'], 'PATH' in os.environ)")
-    assert cell.result() == repr((str(tmp_path), "1", False))
+    cell = python.run("import os; (os.getcwd(), os.environ['A'], os.environ['HOME'])")
+    assert cell.result() == repr((str(tmp_path), "1", "/"))
+    # What the agent's environment has besides, and nothing of ours.
+    ours = "[n for n in os.environ if 'HASHSEED' in n or 'VALIDATION' in n]"
+    assert python.run(f"os.environ['PATH'] == {os.environ['PATH']!r}, {ours}").result() == "(True, [])"
     assert cell.reply["header"]["session"] == "the-session"
 
 

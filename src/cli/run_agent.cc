@@ -66,14 +66,15 @@ cluster::AgentInfo describe(const std::string& host) {
             .memory_bytes = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE))};
 }
 
-std::map<std::string, std::vector<std::string>> zygote_commands(const AgentOptions& options) {
-    std::map<std::string, std::vector<std::string>> commands;
+std::map<std::string, io::ZygoteCommand> zygote_commands(const AgentOptions& options) {
+    std::map<std::string, io::ZygoteCommand> commands;
     for (const auto& spec : io::find_kernelspecs(options.kernelspec_dirs)) {
         if (!spec.argv.empty()) {
-            commands[spec.name] = {spec.argv.front(), "-m", "nbos_kernel.zygote"};
+            commands[spec.name] = {.argv = {spec.argv.front(), "-m", "nbos_kernel.zygote"},
+                                   .env = io::expanded(spec.env)};
         }
     }
-    commands["python3"] = {options.python, "-m", "nbos_kernel.zygote"};
+    commands["python3"] = {.argv = {options.python, "-m", "nbos_kernel.zygote"}, .env = {}};
     return commands;
 }
 

@@ -233,6 +233,7 @@ void add_up(Command& root) {
     auto given = std::make_shared<Given>();
     if (const char* token = std::getenv("NBOS_TOKEN"); token != nullptr) {
         given->token = token;
+        unsetenv("NBOS_TOKEN");  // NOLINT(concurrency-mt-unsafe): one thread; no child gets it
     }
     root.add("up", "Start a cluster on this machine, with JupyterLab in front of it.")
         .flag("--detach", given->detach, "return when everything answers, and leave it running")

@@ -1,6 +1,7 @@
 #include "io/kernelspecs.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -35,6 +36,24 @@ std::map<std::string, std::string> resources_in(const fs::path& folder) {
     return resources;
 }
 
+std::string expanded(const std::string& text) {
+    std::string out;
+    std::size_t at = 0;
+    while (true) {
+        const auto open = text.find("${", at);
+        const auto close = open == std::string::npos ? open : text.find('}', open);
+        if (close == std::string::npos) {
+            return out + text.substr(at);
+        }
+        const auto name = text.substr(open + 2, close - open - 2);
+        // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread, start-up
+        const char* value = std::getenv(name.c_str());
+        out += text.substr(at, open - at);
+        out += value == nullptr ? text.substr(open, close + 1 - open) : std::string(value);
+        at = close + 1;
+    }
+}
+
 }  // namespace
 
 std::vector<jupyter::KernelSpec> find_kernelspecs(const std::vector<std::string>& directories) {
@@ -53,6 +72,13 @@ std::vector<jupyter::KernelSpec> find_kernelspecs(const std::vector<std::string>
                 log_warning("kernelspecs", "{} is left out: {}", file.string(), why);
                 continue;
             }
+            if (spec.language != "python" && spec.language != "Python") {
+                log_warning("kernelspecs",
+                            "{} is left out: it is for {}, and only Python kernels "
+                            "can be replicated",
+                            file.string(), spec.language);
+                continue;
+            }
             spec.name = name;
             spec.resources = resources_in(folder.path());
             found.emplace(name, std::move(spec));
@@ -64,6 +90,14 @@ std::vector<jupyter::KernelSpec> find_kernelspecs(const std::vector<std::string>
         specs.push_back(std::move(spec));
     }
     return specs;
+}
+
+std::map<std::string, std::string> expanded(const std::map<std::string, std::string>& env) {
+    std::map<std::string, std::string> out;
+    for (const auto& [name, value] : env) {
+        out[name] = expanded(value);
+    }
+    return out;
 }
 
 }  // namespace nbos::io

@@ -43,7 +43,32 @@ struct Spawned {
     std::string error;
 };
 
-Spawned spawn(const std::vector<std::string>& command) {
+std::vector<char*> pointers(const std::vector<std::string>& words) {
+    std::vector<char*> out;
+    out.reserve(words.size() + 1);
+    for (const auto& word : words) {
+        out.push_back(const_cast<char*>(word.c_str()));  // NOLINT: the C interface
+    }
+    out.push_back(nullptr);
+    return out;
+}
+
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& more) {
+    std::vector<std::string> out;
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        const std::string_view text(*entry);
+        if (!text.starts_with("NBOS_") &&
+            !more.contains(std::string(text.substr(0, text.find('='))))) {
+            out.emplace_back(text);
+        }
+    }
+    for (const auto& [name, value] : more) {
+        out.push_back(fmt::format("{}={}", name, value));
+    }
+    return out;
+}
+
+Spawned spawn(const ZygoteCommand& command) {
     std::array<int, 2> pipe{};
     if (pipe2(pipe.data(), O_CLOEXEC) != 0) {
         return {.error = std::strerror(errno)};  // NOLINT(concurrency-mt-unsafe)
@@ -53,20 +78,17 @@ Spawned spawn(const std::vector<std::string>& command) {
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, pipe[1], STDERR_FILENO);
-    std::vector<char*> argv;
-    argv.reserve(command.size() + 1);
-    for (const auto& word : command) {
-        argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: the C interface
-    }
-    argv.push_back(nullptr);
+    const auto argv = pointers(command.argv);
+    const auto environment = environment_with(command.env);
     Spawned out;
-    const int failed = posix_spawnp(&out.pid, argv[0], &actions, nullptr, argv.data(), environ);
+    const int failed = posix_spawnp(&out.pid, argv[0], &actions, nullptr, argv.data(),
+                                    pointers(environment).data());
     posix_spawn_file_actions_destroy(&actions);
     close(pipe[1]);
     out.stderr_fd = pipe[0];
     if (failed != 0) {
         out.pid = -1;
-        out.error = fmt::format("cannot run {}: {}", command.front(),
+        out.error = fmt::format("cannot run {}: {}", command.argv.front(),
                                 std::strerror(failed));  // NOLINT(concurrency-mt-unsafe)
     }
     return out;
@@ -94,8 +116,7 @@ std::string child_ending(const std::string& line) {
 
 class Zygote::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(EventLoop& loop, std::vector<std::string> command, std::string directory,
-         Callbacks callbacks)
+    Impl(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks)
         : io_(*static_cast<asio::io_context*>(loop.native())),
           command_(std::move(command)),
           path_(directory + "/zygote.sock"),
@@ -103,8 +124,8 @@ public:
           acceptor_(io_),
           socket_(io_),
           stderr_(io_) {
-        command_.emplace_back("--socket");
-        command_.push_back(path_);
+        command_.argv.emplace_back("--socket");
+        command_.argv.push_back(path_);
     }
 
     void fork(const std::string& line) {
@@ -244,7 +265,7 @@ private:
         in_.consume(in_.size());
         if (callbacks_.ended) {
             const auto ended = callbacks_.ended;
-            ended(fmt::format("{} {}{}", command_.front(), why, quoted_tail()));
+            ended(fmt::format("{} {}{}", command_.argv.front(), why, quoted_tail()));
         }
     }
 
@@ -253,7 +274,7 @@ private:
     }
 
     asio::io_context& io_;
-    std::vector<std::string> command_;
+    ZygoteCommand command_;
     std::string path_;
     Callbacks callbacks_;
     stream_protocol::acceptor acceptor_;
@@ -268,8 +289,7 @@ private:
     bool writing_ = false;
 };
 
-Zygote::Zygote(EventLoop& loop, std::vector<std::string> command, std::string directory,
-               Callbacks callbacks)
+Zygote::Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks)
     : impl_(std::make_shared<Impl>(loop, std::move(command), std::move(directory),
                                    std::move(callbacks))) {}
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,11 @@
 #include "io/event_loop.h"
 
 namespace nbos::io {
+
+struct ZygoteCommand {
+    std::vector<std::string> argv;           // without the socket argument
+    std::map<std::string, std::string> env;  // beside and over the agent's, less NBOS_*
+};
 
 class Zygote {
 public:
@@ -24,9 +30,8 @@ public:
         std::function<void(const std::string& why)> ended;
     };
 
-    // `command`: the argv without the socket argument. `directory`: private, short path.
-    Zygote(EventLoop& loop, std::vector<std::string> command, std::string directory,
-           Callbacks callbacks);
+    // `directory`: private, short path.
+    Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks);
     ~Zygote();
     Zygote(const Zygote&) = delete;
     Zygote& operator=(const Zygote&) = delete;

@@ -92,8 +92,9 @@ Status Supervisor::start(const Report& report) {
 
 Status Supervisor::prepare() {
     const auto& layout = options_.layout;
-    for (const auto& directory : {layout.data, layout.data / "logs", layout.gateway(),
-                                  layout.lab() / "config", layout.lab() / "runtime"}) {
+    for (const auto& directory :
+         {layout.data, layout.data / "logs", layout.gateway(), layout.kernelspecs(),
+          layout.lab() / "config", layout.lab() / "runtime"}) {
         if (auto made = make_private_directory(directory); !made) {
             return made;
         }

@@ -1,6 +1,7 @@
 """Wrong tokens, broken messages, unknown and impossible things: a clear error, and no harm to others."""
 import json
 import struct
+import sys
 import uuid
 
 import pytest
@@ -234,3 +235,50 @@ def test_commands_about_unknown_things_fail_and_say_so(cluster, arguments):
     result = cluster.cli(*arguments, check=False)
     assert result.returncode != 0
     assert arguments[-1] in result.stderr + result.stdout, BINARY
+
+
+@pytest.fixture(scope="module")
+def further_kernelspecs(cluster_folder):
+    """A cluster whose user has put kernelspecs into its data directory."""
+    cluster = Cluster(cluster_folder / "specs", hosts=3)
+    broken_python = cluster_folder / "broken-python"
+    broken_python.write_text("#!/bin/sh\necho 'libnothing.so.7: cannot open' >&2\nexit 3\n")
+    broken_python.chmod(0o755)
+    specs = {"missing": {"argv": ["/no/such/python", "-f", "{connection_file}"]},
+             "broken": {"argv": [str(broken_python), "-f", "{connection_file}"]},
+             "flavoured": {"argv": [sys.executable, "-f", "{connection_file}"],
+                           "env": {"FLAVOUR": "vanilla", "PATH": "/flavour/bin:${PATH}"}},
+             "ir": {"argv": ["R"], "language": "R"}, "no-argv": {}}
+    for name, spec in specs.items():
+        folder = cluster.data / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps({"display_name": name, **spec}))
+    yield from running(cluster, "specs")
+
+
+@pytest.mark.parametrize("spec, reason", [("missing", "/no/such/python"),
+                                          ("broken", "libnothing.so.7: cannot open")])
+def test_a_kernelspec_that_does_not_start_says_why(further_kernelspecs, spec, reason):
+    kernel_id = further_kernelspecs.start_kernel(spec)
+    good = further_kernelspecs.start_kernel()
+    with further_kernelspecs.connect(kernel_id) as conversation:
+        run = conversation.execute("1 + 1", timeout=120)
+        assert run.status == "error" and reason in run.error[1], run
+    with further_kernelspecs.connect(good) as conversation:
+        assert conversation.execute("1 + 1").text == "2"
+    assert reason in json.dumps(further_kernelspecs.kernel_row(kernel_id))
+    further_kernelspecs.forget(kernel_id)
+
+
+def test_a_kernelspec_of_the_users_brings_its_environment(further_kernelspecs):
+    kernel_id = further_kernelspecs.start_kernel("flavoured")
+    with further_kernelspecs.connect(kernel_id) as conversation:
+        run = conversation.execute("import os; os.environ['FLAVOUR'], os.environ['PATH'][:13]")
+        assert run.text == "('vanilla', '/flavour/bin:')"
+
+
+def test_kernelspecs_that_cannot_be_offered_are_left_out(further_kernelspecs):
+    offered = further_kernelspecs.call("GET", "/api/kernelspecs")[1]["kernelspecs"]
+    assert set(offered) == {"python3", "missing", "broken", "flavoured"}
+    log = (further_kernelspecs.data / "logs" / "gateway.log").read_text()
+    assert "only Python kernels" in log and "needs a list argv" in log
