@@ -143,3 +143,16 @@ def test_history_of_the_session_survives_failover(interpreters):
         reply = python.request("history_request", request)
         assert [entry[2] for entry in reply["content"]["history"]] == ["first = 1", "%time first"]
     assert standby.run("%history").text() == "first = 1\n%time first\n%history\n"
+
+
+def test_an_executor_deletes_only_what_the_table_has(interpreters):
+    """Whoever runs the next cell: errors leave traces in sys that are on no other replica."""
+    three, table = [interpreters(replica=n) for n in (1, 2, 3)], Table()
+    cells = ["class Own(Exception): pass\nraise Own", "1 / 0", "x = 1", "x +=", "1 / 0", "x"]
+    for number, code in enumerate(cells):
+        executor = three[number % 3]
+        cell = executor.run(code)
+        table.merge(cell.delta)
+        for standby in three:
+            assert standby is executor or standby.apply(cell.delta)["ok"]
+    assert cell.result() == "1"

@@ -9,7 +9,7 @@ import re
 RULES = [
     ("addresses in reprs", re.compile(r"0x[0-9a-fA-F]{6,16}"), "0xADDRESS"),
     ("what %%time measured", re.compile(r"(CPU times|Wall time): [^\n]*"), r"\1: MEASURED"),
-    ("process ids in names of cell files", re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "CELL.py"),
+    ("process ids in names of cell files", re.compile(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py"), "CELL.py"),
 ]
 
 

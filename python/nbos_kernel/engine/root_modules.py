@@ -14,6 +14,7 @@ from .root import Root
 from .types_of import ATOMS
 
 _ABSENT = object()
+_OTHER_ROOTS = {"p:sys": {"last_type", "last_value", "last_exc", "last_traceback"}}  # root_process.py
 
 
 def _mark():
@@ -93,7 +94,8 @@ class Patches(Root):
         self._own = set()  # keys of modules of the user's own
         self._modules = None  # mark of sys.modules when last looked at
         self._bound = set()  # names of modules whose classes have been noted
-        self._sent = {}  # key -> (data, refs)
+        self._sent = {}  # key -> (data, refs): what other replicas have, as far as it can be told
+        self._in_table = set()  # keys; others of _sent were so before anybody's cell
         self._changes = {}
         self._unsupported = []
 
@@ -156,17 +158,17 @@ class Patches(Root):
             if key in self._own:
                 changed = self._variables(key[2:], target)
             else:
-                changed = self._changed(vars(target), seen)
+                changed = self._changed(vars(target), seen, _OTHER_ROOTS.get(key, ()))
             if changed:
                 found[key] = changed
         self._patched = set(found)
         self._compare(found, walk)
 
-    def _changed(self, now, seen):
+    def _changed(self, now, seen, left_out):
         changed = {}
         for key, value in list(now.items()):
             before = seen.get(key, _ABSENT)
-            if before is not value and self._travels(key, value, before):
+            if before is not value and key not in left_out and self._travels(key, value, before):
                 changed[key] = value
         for key in seen:
             if key not in now:
@@ -225,9 +227,11 @@ class Patches(Root):
                 self._changes[key] = (data, refs)
             elif before[1] != refs:
                 self._sent[key] = (data, refs)
-        for key in self._sent:
-            if key not in found:
+        for key in [key for key in self._sent if key not in found]:
+            if key in self._in_table:
                 self._changes[key] = None
+            else:
+                del self._sent[key]
 
     def resend(self, moved):
         for key, (data, refs) in self._sent.items():
@@ -239,9 +243,11 @@ class Patches(Root):
             if change is None:
                 delta.delete(key)
                 del self._sent[key]
+                self._in_table.discard(key)
             else:
                 delta.put(key, fmt.encode_value([change[0]]))
                 self._sent[key] = change
+                self._in_table.add(key)
         self._changes = {}
         return self._unsupported
 
@@ -263,12 +269,18 @@ class Patches(Root):
             else:
                 setattr(target, name, item)
         self._sent[key] = (b"", frozenset())
+        self._in_table.add(key)
         self._patched.add(key)
 
     def forget(self, key):
         target, seen = self._target(key)
         self._restore(target, seen, {})
         self._sent.pop(key, None)
+        self._in_table.discard(key)
+
+    def reset(self):
+        for key in list(self._in_table):
+            self.forget(key)
 
     def _restore(self, target, seen, keep):
         """Undoes earlier patches that are not patches any more."""
