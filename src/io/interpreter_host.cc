@@ -19,6 +19,7 @@ namespace {
 using agent::InterpreterId;
 
 constexpr std::chrono::milliseconds kProbePause{50};
+constexpr std::chrono::seconds kRefillPause{1};
 constexpr std::chrono::seconds kWarmRetry{5};
 
 }  // namespace
@@ -192,8 +193,9 @@ private:
 
     // ---- the warm ones ----
 
+    // Not at once: the kernel that took the warm one is starting, and a user waits for it.
     void refill_soon(const std::string& spec) {
-        later([this, spec] { keep_warm(spec); });
+        loop_.after(kRefillPause, [self = shared_from_this(), spec] { self->keep_warm(spec); });
     }
 
     void keep_warm(const std::string& spec) {
