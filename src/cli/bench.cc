@@ -81,6 +81,8 @@ void add_raft(Command& bench) {
     auto options = std::make_shared<BenchRaftOptions>();
     bench.add("raft", "Commits a second and their latency, against the disk's own fdatasync.")
         .option("--directory", options->directory, "for the logs; a new one here if not given")
+        .list("--bytes", options->bytes, "of a proposal: one row each")
+        .list("--groups", options->groups, "one row each")
         .option("--seconds", options->seconds, "measured, a row")
         .option("--depth", options->depth, "proposals in flight per group")
         .flag("--json", options->json, "end with one line of JSON")

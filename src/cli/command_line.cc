@@ -61,6 +61,12 @@ Command& Command::list(const std::string& names, std::vector<std::string>& value
     return *this;
 }
 
+Command& Command::list(const std::string& names, std::vector<std::uint32_t>& value,
+                       const std::string& help) {
+    app_of(app_).add_option(names, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+    return *this;
+}
+
 Command& Command::required(const std::string& names, std::string& value, const std::string& help) {
     app_of(app_).add_option(names, value, help)->required();
     return *this;

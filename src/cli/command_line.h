@@ -28,6 +28,8 @@ public:
     Command& option(const std::string& names, std::uint32_t& value, const std::string& help);
     Command& list(const std::string& names, std::vector<std::string>& value,
                   const std::string& help);
+    Command& list(const std::string& names, std::vector<std::uint32_t>& value,
+                  const std::string& help);
     Command& required(const std::string& names, std::string& value, const std::string& help);
 
     // As option(); its value is wiped from the process's command line, which all users may read.
