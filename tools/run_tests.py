@@ -183,7 +183,7 @@ def run_pytest(name, folders, limit_s, options):
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=8",
                f"--junitxml={report}", *present]
-    env = {"NBOS_NO_BUILD": "1", "NBOS_LONG": "1" if options.long else "0"}
+    env = {"NBOS_NO_BUILD": "1"}
     code, log = run_logged(name, command, limit_s, env)
     if code == 5 and report.exists():
         return Counts()  # pytest found no test in these folders

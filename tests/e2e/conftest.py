@@ -1,9 +1,7 @@
 """Fixtures of the end-to-end tests. They need the project's Python environment and a built nbos.
 
-NBOS_BIN     the nbos to test; default: the launcher at the root of the repository
-NBOS_LONG=1  also the tests marked `long`
+NBOS_BIN  the nbos to test; default: the launcher at the root of the repository
 """
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,19 +10,6 @@ import pytest
 
 from cluster import ROOT, Cluster
 from stock import StockServer
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "long: sweeps that `./nbos test --long` runs")
-
-
-def pytest_collection_modifyitems(items):
-    if os.environ.get("NBOS_LONG") == "1":
-        return
-    skip = pytest.mark.skip(reason="long; runs with NBOS_LONG=1")
-    for item in items:
-        if "long" in item.keywords:
-            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

@@ -42,8 +42,7 @@ def host_killed(cluster, kernel_id):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("trouble", [undisturbed, pytest.param(migrated, marks=pytest.mark.long),
-                                     pytest.param(host_killed, marks=pytest.mark.long)])
+@pytest.mark.parametrize("trouble", [undisturbed, migrated, host_killed])
 def test_example_gives_what_stock_ipykernel_gives(cluster, expected, trouble, name, tmp_path):
     kernel_id = cluster.start_kernel(workdir=tmp_path)
     try:
