@@ -1,6 +1,7 @@
 #include "io/peer_connection.h"
 
 #include <fmt/core.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -16,12 +17,20 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::uint8_t kHelloKind = 0;
+constexpr std::uint8_t kRaftKind = 1;  // whole
+constexpr std::uint8_t kBulkKind = 3;  // as send() takes it; on the wire a part, and more follow
+constexpr std::uint8_t kBulkEndKind = 4;
 constexpr std::uint8_t kPingKind = 255;
 constexpr std::uint32_t kMagic = 0x534F424EU;  // "NBOS"
-constexpr std::uint16_t kProtocolVersion = 1;
+constexpr std::uint16_t kProtocolVersion = 2;
 constexpr std::size_t kReadBytes = 128U << 10U;
 constexpr std::size_t kWriteBytes = 1U << 20U;     // encrypted at a time
 constexpr std::size_t kLargePayload = 64U << 10U;  // from here on it is not copied
+constexpr std::size_t kPartBytes = 128U << 10U;    // of bulk, at most
+constexpr std::size_t kBulkBytes = 256U << 10U;    // encrypted at a time
+constexpr int kUnsentBytes = 256 << 10;            // that the kernel keeps: nothing overtakes those
+
+using UnsentLimit = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_NOTSENT_LOWAT>;
 
 }  // namespace
 
@@ -37,6 +46,7 @@ PeerConnection::PeerConnection(asio::ip::tcp::socket socket, TlsContext& context
       frames_(limits.frame_bytes_max) {
     boost::system::error_code ignored;
     socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+    socket_.set_option(UnsentLimit(kUnsentBytes), ignored);
     socket_.non_blocking(true, ignored);
     const auto remote = socket_.remote_endpoint(ignored);
     // The port of one that dialled changes with each attempt and tells nothing.
@@ -182,11 +192,25 @@ void PeerConnection::handle_frames() {
         }
         if (state_ == State::kHello) {
             hello(frame);
+        } else if (frame.kind == kBulkKind || frame.kind == kBulkEndKind) {
+            gather_part(frame);
         } else if (frame.kind != kPingKind) {
             owner_->connection_frame(*this, frame.kind, frame.payload);
         }
     }
     frames_.compact();
+}
+
+void PeerConnection::gather_part(const Frame& part) {
+    if (bulk_in_.size() + part.payload.size() > limits_.frame_bytes_max) {
+        lose(fmt::format("it sent a frame above the limit of {} bytes", limits_.frame_bytes_max));
+        return;
+    }
+    bulk_in_.append(part.payload);
+    if (part.kind == kBulkEndKind) {
+        const auto whole = std::exchange(bulk_in_, {});
+        owner_->connection_frame(*this, kRaftKind, whole);
+    }
 }
 
 PeerConnection::Sent PeerConnection::send(std::uint8_t kind, const Bytes& payload) {
@@ -196,7 +220,15 @@ PeerConnection::Sent PeerConnection::send(std::uint8_t kind, const Bytes& payloa
     if (queued_bytes_ + payload.size() > limits_.queued_bytes_max) {
         return Sent::kFull;
     }
-    queue(kind, payload);
+    if (kind != kBulkKind) {
+        queue(kind, payload);
+    } else if (bulk_.empty() && payload.size() < kLargePayload) {
+        queue(kRaftKind, payload);  // there is nothing to overtake
+    } else {
+        bulk_.push_back(payload);
+        queued_bytes_ += payload.size();
+        flush_soon();
+    }
     return Sent::kQueued;
 }
 
@@ -230,6 +262,12 @@ void PeerConnection::flush_soon() {
 }
 
 void PeerConnection::flush() {
+    if (encrypt_urgent() && encrypt_bulk()) {
+        write_output();
+    }
+}
+
+bool PeerConnection::encrypt_urgent() {
     if (leaving_at_ == leaving_.size()) {
         leaving_.clear();
         leaving_.swap(gathering_);
@@ -241,7 +279,7 @@ void PeerConnection::flush() {
         const auto part = body.substr(body_at_, kWriteBytes);
         if (!tls_.write(piece.head) || !tls_.write(part)) {
             lose(tls_.failure());
-            return;
+            return false;
         }
         queued_bytes_ -= piece.head.size() + part.size();
         piece.head.clear();
@@ -252,7 +290,30 @@ void PeerConnection::flush() {
             ++leaving_at_;
         }
     }
-    write_output();
+    return true;
+}
+
+// Only when all else has left, and no more than delays what comes next by a moment.
+bool PeerConnection::encrypt_bulk() {
+    const bool urgent_waits = leaving_at_ < leaving_.size() || !gathering_.empty();
+    while (!urgent_waits && !bulk_.empty() && tls_.output().size() < kBulkBytes) {
+        const auto rest = bulk_.front().view().substr(bulk_at_);
+        const auto part = rest.substr(0, kPartBytes);
+        const bool ends = part.size() == rest.size();
+        std::string head;
+        put_frame_header(head, part.size(), ends ? kBulkEndKind : kBulkKind);
+        if (!tls_.write(head) || !tls_.write(part)) {
+            lose(tls_.failure());
+            return false;
+        }
+        queued_bytes_ -= part.size();
+        bulk_at_ += part.size();
+        if (ends) {
+            bulk_.pop_front();
+            bulk_at_ = 0;
+        }
+    }
+    return true;
 }
 
 void PeerConnection::write_output() {

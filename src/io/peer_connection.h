@@ -1,5 +1,8 @@
 // One TLS connection to one process of the cluster, from its connected socket to its end.
 //
+// Bulk frames wait in a queue of their own and leave in parts of bounded size, when nothing else
+// waits: what is urgent overtakes them, also in the middle of a long one.
+//
 // States: handshake -> hello -> ready -> closed. Both sides check the other's certificate and say
 // hello with their protocol version; only then is the connection ready and frames pass.
 //
@@ -10,6 +13,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -76,8 +80,11 @@ private:
     void handle_frames();
     bool hello(const Frame& frame);
     void queue(std::uint8_t kind, const Bytes& payload);
+    void gather_part(const Frame& part);
     void flush_soon();
     void flush();
+    bool encrypt_urgent();  // false: closed
+    bool encrypt_bulk();
     void write_output();
     void lose(const std::string& why);
 
@@ -96,12 +103,15 @@ private:
     Instant sent_{};
     std::string raw_;
     FrameReader frames_;
+    std::string bulk_in_;  // the parts so far
 
     std::vector<Piece> gathering_;  // the two swapped buffers: filled while the other is written
     std::vector<Piece> leaving_;
     std::size_t leaving_at_ = 0;
     std::size_t body_at_ = 0;
-    std::size_t queued_bytes_ = 0;  // in both
+    std::deque<Bytes> bulk_;
+    std::size_t bulk_at_ = 0;       // of its front: so much has left
+    std::size_t queued_bytes_ = 0;  // in all of them
     std::string on_wire_;           // encrypted; owned by the write under way
     bool writing_ = false;
     bool flush_posted_ = false;

@@ -414,7 +414,7 @@ void PeerTransport::Impl::send(const HostId& to, FrameKind kind, const Bytes& pa
                                     payload.size(), to.value, options.frame_bytes_max)
                       : fmt::format("{} does not keep up: over {} bytes wait for it", to.value,
                                     options.queued_bytes_max));
-    if (kind == FrameKind::kRaft) {
+    if (kind != FrameKind::kRpc) {
         return;  // Raft repeats
     }
     live->close();

@@ -10,7 +10,7 @@
 // peer gather and leave together. TCP_NODELAY is set.
 //
 // Limits   frame_bytes_max: a longer one closes the connection. queued_bytes_max per peer: above it
-//          kRaft frames are dropped (Raft repeats), others close the connection.
+//          kRaft and kRaftBulk frames are dropped (Raft repeats), others close the connection.
 // Threads  All calls and callbacks on the loop thread.
 #pragma once
 
@@ -31,7 +31,8 @@
 
 namespace nbos::io {
 
-enum class FrameKind : std::uint8_t { kRaft = 1, kRpc = 2 };
+// kRaftBulk arrives as kRaft: frames of the other kinds overtake it, also when it is half sent.
+enum class FrameKind : std::uint8_t { kRaft = 1, kRpc = 2, kRaftBulk = 3 };
 
 enum class PeerState : std::uint8_t {
     kUp,
@@ -66,7 +67,8 @@ public:
 
     // Whom this process may dial; a peer that is not listed any more is disconnected.
     void set_peers(const std::map<HostId, std::string>& addresses);
-    // Best effort, in order while a connection lasts; dropped when there is none.
+    // Best effort; dropped when there is no connection. While one lasts bulk stays in its order,
+    // and so does all else.
     void send(const HostId& to, FrameKind kind, Bytes payload);
     bool connected(const HostId& peer) const;
 

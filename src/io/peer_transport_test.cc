@@ -131,6 +131,24 @@ TEST_F(Transport, CarriesFramesOfAllSizesInOrderBothWays) {
     EXPECT_TRUE(b_.frames == sent);
 }
 
+TEST_F(Transport, AHeartbeatOvertakesBulkThatIsHalfSent) {
+    open_both();
+    ASSERT_TRUE(until([&] { return both_up(); }));
+    std::vector<std::string> bulk;
+    for (const std::size_t size : {20'000'000UL, 20'000'000UL, 70'000UL, 3UL}) {
+        bulk.emplace_back(size, static_cast<char>('a' + bulk.size()));
+        a_.transport->send(b_.id, FrameKind::kRaftBulk, Bytes(bulk.back()));
+    }
+    run_for(1ms);  // the first is on its way
+    a_.transport->send(b_.id, FrameKind::kRaft, Bytes::copy("heartbeat"));
+    a_.transport->send(b_.id, FrameKind::kRpc, Bytes::copy("call"));
+    ASSERT_TRUE(until([&] { return b_.frames.size() == bulk.size() + 2; }));
+    EXPECT_EQ(b_.frames[0], "heartbeat");
+    EXPECT_EQ(b_.frames[1], "call");
+    b_.frames.erase(b_.frames.begin(), b_.frames.begin() + 2);
+    EXPECT_TRUE(b_.frames == bulk);
+}
+
 TEST_F(Transport, BothSidesSeeADeathAndAReturn) {
     open_both();
     ASSERT_TRUE(until([&] { return both_up(); }));
@@ -225,7 +243,7 @@ public:
             tls_.feed(chunk_);
         }
     }
-    void hello() { frame(0, Writer().put(0x534F424EU).put(std::uint16_t{1}).take()); }
+    void hello() { frame(0, Writer().put(0x534F424EU).put(std::uint16_t{2}).take()); }
     void frame(std::uint8_t kind, const std::string& payload) {
         std::string bytes;
         put_frame_header(bytes, payload.size(), kind);
@@ -275,6 +293,18 @@ TEST_F(Rogue, AFrameAboveTheLimitClosesTheConnection) {
     rogue_->frame(2, std::string(1000, 'x'));
     ASSERT_TRUE(until([&] { return b_.frames.size() == 1; }));
     rogue_->raw(std::string("\xff\xff\xff\x7f\x02", 5));
+    ASSERT_TRUE(until([&] { return b_.saw(a_.id, PeerState::kDown); }));
+}
+
+TEST_F(Rogue, PartsAboveTheLimitTogetherCloseTheConnection) {
+    connect();
+    rogue_->hello();
+    rogue_->frame(3, std::string(600, 'x'));
+    rogue_->frame(4, std::string(400, 'y'));
+    ASSERT_TRUE(until([&] { return b_.frames.size() == 1; }));
+    EXPECT_EQ(b_.frames[0], std::string(600, 'x') + std::string(400, 'y'));
+    rogue_->frame(3, std::string(600, 'x'));
+    rogue_->frame(3, std::string(600, 'x'));
     ASSERT_TRUE(until([&] { return b_.saw(a_.id, PeerState::kDown); }));
 }
 
