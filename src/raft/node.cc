@@ -294,7 +294,6 @@ Output Node::Impl::take_output() {
         serve_reads();
     }
     heartbeat_due_ = false;
-    entries_due_ = false;
 
     Output out;
     write_batch(out);
@@ -337,6 +336,7 @@ void Node::Impl::write_batch(Output& out) {
 void Node::Impl::hand_out_committed(Output& out) {
     // An installed snapshot is handed out in the same Output, before these.
     applied = std::max(applied, log.snapshot().index);
+    entries_due_ = role == Role::kLeader && applied < commit;  // followers want to know
     while (applied < commit) {
         ++applied.value;
         auto entry = log.at(applied);

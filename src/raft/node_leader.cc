@@ -67,7 +67,6 @@ void Node::Impl::set_commit(Index index) {
         for (auto i = Index{commit.value + 1}; i <= index; ++i.value) {
             uncommitted_bytes_ -= std::min(uncommitted_bytes_, size_in_bytes(log.at(i)));
         }
-        entries_due_ = true;  // followers want to know
     }
     commit = index;
 }
@@ -105,7 +104,9 @@ void Node::Impl::send_to(ReplicaId id, Follower& f) {
     if (f.mode == Follower::Mode::kSnapshot) {
         send_chunks(id, f);
     }
-    if (const auto known = std::min(commit, f.match); known > f.commit_sent) {
+    // What was handed out in this Output is told in the next one: the application may propose
+    // meanwhile, and then the news of the commit travels with the entries.
+    if (const auto known = std::min(applied, f.match); known > f.commit_sent) {
         f.commit_sent = known;
         auto m = message(MessageKind::kHeartbeat, id);
         m.commit = known;
