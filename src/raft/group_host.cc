@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "base/log.h"
@@ -45,6 +46,7 @@ public:
     void add(GroupId id, ReplicaId self, Restored restored);
     void remove(GroupId id);
     GroupPtr find(GroupId id) const;
+    std::vector<GroupPtr> all() const;  // by id; a copy, as a group may stop while each is visited
     void mark(const GroupPtr& group);
     void compact(GroupId id, Bytes state, std::size_t keep_bytes);
     void receive(const HostId& from, std::string_view frame);
@@ -53,7 +55,7 @@ public:
     void guarded(const GroupPtr& group, Work&& work);
 
     const HostId self_;
-    std::map<GroupId, GroupPtr> groups_;
+    std::unordered_map<GroupId, GroupPtr> groups_;
     std::vector<GroupWrite> writes_;  // of the next round
 
 private:
@@ -66,6 +68,10 @@ private:
         GroupPtr group;
         Output output;
         bool role_changed = false;
+        bool counts() const {
+            return role_changed || group->to_restore || output.install ||
+                   !output.committed.empty() || !output.reads.empty() || !output.lost_reads.empty();
+        }
     };
 
     bool round();
@@ -83,6 +89,8 @@ private:
     GroupListener& listener_;
     Rng seeds_;
     std::vector<GroupPtr> dirty_;
+    std::vector<GroupPtr> round_;       // those that were dirty when the round under way began
+    std::vector<Delivery> deliveries_;  // empty between rounds
     std::map<HostId, Writer> frames_;
     bool flushing_ = false;
     std::uint64_t malformed_ = 0;
@@ -91,6 +99,17 @@ private:
 GroupHost::Impl::GroupPtr GroupHost::Impl::find(GroupId id) const {
     const auto at = groups_.find(id);
     return at == groups_.end() ? nullptr : at->second;
+}
+
+std::vector<GroupHost::Impl::GroupPtr> GroupHost::Impl::all() const {
+    std::vector<GroupPtr> groups;
+    groups.reserve(groups_.size());
+    for (const auto& [id, group] : groups_) {
+        groups.push_back(group);
+    }
+    std::sort(groups.begin(), groups.end(),
+              [](const GroupPtr& a, const GroupPtr& b) { return a->id < b->id; });
+    return groups;
 }
 
 void GroupHost::Impl::mark(const GroupPtr& group) {
@@ -209,10 +228,13 @@ void GroupHost::Impl::flush() {
 
 // Everything that waits: one write, one frame per host, then the listener. False: nothing waited.
 bool GroupHost::Impl::round() {
-    const auto dirty = std::exchange(dirty_, {});
+    round_.swap(dirty_);
     std::vector<Waiting> waiting;
-    std::vector<Delivery> deliveries;
-    for (const auto& group : dirty) {
+    auto deliveries = std::exchange(deliveries_, {});  // whose memory is used again
+    waiting.reserve(round_.size());
+    writes_.reserve(writes_.size() + round_.size());
+    deliveries.reserve(round_.size());
+    for (const auto& group : round_) {
         group->dirty = false;
         if (!group->gone) {
             guarded(group, [&] { collect(group, waiting, deliveries); });
@@ -230,6 +252,9 @@ bool GroupHost::Impl::round() {
     for (auto& delivery : deliveries) {
         deliver(delivery);
     }
+    deliveries.clear();
+    deliveries_ = std::move(deliveries);
+    round_.clear();
     return !dirty_.empty() || !writes_.empty();
 }
 
@@ -268,7 +293,11 @@ void GroupHost::Impl::collect(const GroupPtr& group, std::vector<Waiting>& waiti
         writes_.push_back(std::move(write));
         waiting.push_back({group, output.batch, std::move(output.after_persist)});
     }
-    deliveries.push_back(std::move(delivery));
+    if (delivery.counts()) {
+        deliveries.push_back(std::move(delivery));
+    } else if (node.has_output()) {
+        mark(group);
+    }
 }
 
 void GroupHost::Impl::deliver(Delivery& delivery) {
@@ -393,8 +422,8 @@ bool GroupHost::contains(GroupId group) const { return impl_->groups_.contains(g
 
 std::vector<GroupId> GroupHost::groups() const {
     std::vector<GroupId> ids;
-    for (const auto& [id, group] : impl_->groups_) {
-        ids.push_back(id);
+    for (const auto& group : impl_->all()) {
+        ids.push_back(group->id);
     }
     return ids;
 }
@@ -413,8 +442,8 @@ void GroupHost::compact(GroupId group, Bytes state, std::size_t keep_bytes) {
 }
 
 void GroupHost::tick() {
-    for (const auto& [id, group] : std::map(impl_->groups_)) {
-        impl_->guarded(group, [&, &ticked = group] { ticked->node.tick(); });
+    for (const auto& group : impl_->all()) {
+        impl_->guarded(group, [&] { group->node.tick(); });
         if (group->node.has_output()) {
             impl_->mark(group);
         }
@@ -424,11 +453,10 @@ void GroupHost::tick() {
 void GroupHost::receive(const HostId& from, std::string_view frame) { impl_->receive(from, frame); }
 
 void GroupHost::host_is_dead(const HostId& host) {
-    for (const auto& [id, group] : std::map(impl_->groups_)) {
+    for (const auto& group : impl_->all()) {
         for (const auto& [replica, where] : group->node.membership().hosts) {
             if (where == host) {
-                impl_->guarded(
-                    group, [&, &told = group, &peer = replica] { told->node.peer_is_dead(peer); });
+                impl_->guarded(group, [&, &peer = replica] { group->node.peer_is_dead(peer); });
                 impl_->mark(group);
             }
         }
