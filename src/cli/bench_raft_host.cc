@@ -53,6 +53,9 @@ public:
     void send(const HostId& to, Bytes frame) override {
         transport_->send(to, io::FrameKind::kRaft, std::move(frame));
     }
+    void send_bulk(const HostId& to, Bytes frame) override {
+        transport_->send(to, io::FrameKind::kRaftBulk, std::move(frame));
+    }
     void restore(GroupId, const raft::Snapshot&) override {}
     void apply(GroupId group, const raft::Entry& entry) override;
     void role_changed(GroupId group) override;

@@ -116,6 +116,51 @@ TEST(ClassicLog, ALostAppendIsNoticedByTheNextHeartbeat) {
     EXPECT_EQ(n.commands(3), std::vector<std::string>{"a"});
 }
 
+TEST(ClassicLog, AHeartbeatThatOvertakesBulkDoesNotTakeItForLost) {
+    Solo n(1, voters({1, 2, 3}));
+    n.lead({2});
+    const auto term = n.node->term().value;
+    n.step(append_reply(2, 1, term, 2));
+    ASSERT_TRUE(n.node->propose(Bytes(std::string(100'000, 'b'))));
+    ASSERT_TRUE(n.node->propose(Bytes("a")));
+    n.persist();
+    const auto to_two = [&](MessageKind kind) {
+        auto all = n.sent_of(kind);
+        std::erase_if(all, [](const auto& m) { return m.to != replica(2); });
+        return all;
+    };
+    for (const auto& m : to_two(MessageKind::kAppend)) {
+        EXPECT_TRUE(m.bulk);  // the small one, too: it must not arrive first
+    }
+    n.sent.clear();
+    n.tick(1);
+    const auto beats = to_two(MessageKind::kHeartbeat);
+    ASSERT_EQ(beats.size(), 2U);
+    EXPECT_FALSE(beats[0].bulk);
+    EXPECT_TRUE(beats[1].bulk);
+    const auto answer = [&](const raft::Message& beat, std::uint64_t last) {
+        auto m = message(MessageKind::kHeartbeatReply, 2, 1, term);
+        m.round = beat.round;
+        m.index = beat.index;
+        m.hint_index = Index{last};
+        n.step(m);
+    };
+    n.sent.clear();
+    answer(beats[0], 2);
+    EXPECT_TRUE(n.node->progress().at(replica(2)).recently_active);
+    EXPECT_TRUE(to_two(MessageKind::kAppend).empty());
+    answer(beats[1], 4);  // it has them; its disk is slow
+    EXPECT_TRUE(to_two(MessageKind::kAppend).empty());
+    answer(beats[1], 2);
+    EXPECT_EQ(to_two(MessageKind::kAppend).size(), 1U);  // lost
+    n.step(append_reply(2, 1, term, 4));
+    n.sent.clear();
+    ASSERT_TRUE(n.node->propose(Bytes("c")));
+    n.persist();
+    ASSERT_EQ(to_two(MessageKind::kAppend).size(), 1U);
+    EXPECT_FALSE(to_two(MessageKind::kAppend)[0].bulk);
+}
+
 TEST(ClassicLog, EntriesOfAnyLengthGoThrough) {
     raft::Options options;
     options.append_bytes_max = 1000;

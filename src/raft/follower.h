@@ -35,6 +35,8 @@ struct Follower {
     Index match;
     Index next;
     Index commit_sent;
+    Index received;   // what it is believed to have, durable or not; a hint
+    Index bulk_sent;  // the last entry that was sent as bulk; small ones must not overtake it
     std::uint64_t round = 0;       // numbers the appends sent to it
     std::uint64_t mode_round = 0;  // rejections of earlier appends are stale
     bool probe_sent = false;
@@ -80,12 +82,15 @@ struct Follower {
         }
         quiet_ticks = 0;
     }
+    bool has_bulk_in_flight() const { return bulk_sent > match; }
     bool awaits_reply() const { return mode == Mode::kSnapshot || probe_sent || !inflight.empty(); }
 
 private:
     void leave() {
         mode_round = round + 1;
         probe_sent = false;
+        received = Index{};
+        bulk_sent = Index{};
         quiet_ticks = 0;
         inflight.clear();
         inflight_bytes = 0;

@@ -13,7 +13,9 @@
 namespace nbos::raft {
 namespace {
 
-constexpr std::size_t kFrameBytes = 4U << 20U;  // a fuller frame leaves, and the next begins
+// A fuller frame leaves, and the next begins.
+constexpr std::size_t kFrameBytes = 4U << 20U;
+constexpr std::size_t kBulkFrameBytes = 1U << 20U;
 
 }  // namespace
 
@@ -64,6 +66,10 @@ private:
         std::uint64_t batch = 0;
         std::vector<Message> messages;
     };
+    struct Frames {
+        Writer now;
+        Writer bulk;
+    };
     struct Delivery {
         GroupPtr group;
         Output output;
@@ -81,6 +87,7 @@ private:
     void persisted(std::vector<Waiting>& waiting);
     void post(const GroupPtr& group, const std::vector<Message>& messages);
     void send_frames();
+    void send_frames(const HostId& to, Frames& frames);
     void stop(const GroupPtr& group, std::string_view why);
 
     const Options options_;
@@ -91,7 +98,7 @@ private:
     std::vector<GroupPtr> dirty_;
     std::vector<GroupPtr> round_;       // those that were dirty when the round under way began
     std::vector<Delivery> deliveries_;  // empty between rounds
-    std::map<HostId, Writer> frames_;
+    std::map<HostId, Frames> frames_;   // of the hosts that this one has sent something
     bool flushing_ = false;
     std::uint64_t malformed_ = 0;
 };
@@ -367,20 +374,26 @@ void GroupHost::Impl::post(const GroupPtr& group, const std::vector<Message>& me
         if (at->second == self_) {
             continue;  // a former placement on this host
         }
-        Writer& frame = frames_[at->second];
-        encode(frame, message);
-        if (frame.size() >= kFrameBytes) {
-            link_.send(at->second, frame.take_bytes());
-            frame = Writer();
+        auto& frames = frames_[at->second];
+        encode(message.bulk ? frames.bulk : frames.now, message);
+        if (frames.now.size() >= kFrameBytes || frames.bulk.size() >= kBulkFrameBytes) {
+            send_frames(at->second, frames);
         }
     }
 }
 
+void GroupHost::Impl::send_frames(const HostId& to, Frames& frames) {
+    if (frames.now.size() > 0) {
+        link_.send(to, std::exchange(frames.now, {}).take_bytes());
+    }
+    if (frames.bulk.size() > 0) {
+        link_.send_bulk(to, std::exchange(frames.bulk, {}).take_bytes());
+    }
+}
+
 void GroupHost::Impl::send_frames() {
-    for (auto& [host, frame] : std::exchange(frames_, {})) {
-        if (frame.size() > 0) {
-            link_.send(host, frame.take_bytes());
-        }
+    for (auto& [host, frames] : frames_) {
+        send_frames(host, frames);
     }
 }
 

@@ -54,11 +54,14 @@ public:
     virtual void write(std::vector<GroupWrite> writes, std::function<void()> durable) = 0;
 };
 
-// The network: best effort, ordered per peer while a connection lasts.
+// The network: best effort; each of the two calls keeps its order per peer while a connection
+// lasts. A frame holds encoded Messages.
 class PeerLink {
 public:
     virtual ~PeerLink() = default;
-    virtual void send(const HostId& to, Bytes frame) = 0;  // a frame of encoded Messages
+    virtual void send(const HostId& to, Bytes frame) = 0;
+    // Bulk messages: what goes by send() need not wait for them.
+    virtual void send_bulk(const HostId& to, Bytes frame) { send(to, std::move(frame)); }
 };
 
 // What runs on top of a group; called from GroupHost::flush(), never from inside another call.

@@ -78,8 +78,10 @@ enum class MessageKind : std::uint8_t {
     kAppend,           // term, prev (index, term), entries, commit, round
     kAppendReply,      // term, reject, match (or hint_index/hint_term), round
     kHeartbeat,        // term, commit (never above what the receiver is known to match), round
-                       // (0: only tells of a commit, no reply wanted)
-    kHeartbeatReply,   // term, round, hint_index (its last index; NOT what it matches)
+                       // (0: only tells of a commit, no reply wanted), index (0, or the last one
+                       // sent: it travels behind all entries up to there)
+    kHeartbeatReply,   // term, round, index (as asked), hint_index (its last index; NOT what it
+                       // matches)
     kSnapshotChunk,    // term, snapshot id (index, term), offset, chunk, last_chunk, round
     kSnapshotReply,    // term, snapshot id, offset (the next one wanted), reject, round
     kTimeoutNow,       // term: campaign at once (leadership transfer)
@@ -109,7 +111,8 @@ struct Message {
     std::uint64_t context = 0;  // read index
     ReplicaId target;           // transfer
     std::vector<Entry> entries;
-    Bytes chunk;  // the whole snapshot is encode(Snapshot), cut into chunks
+    Bytes chunk;        // the whole snapshot is encode(Snapshot), cut into chunks
+    bool bulk = false;  // not sent: what is not bulk may overtake it, bulk keeps its order
 };
 
 std::size_t size_in_bytes(const Entry& entry);

@@ -102,14 +102,17 @@ void Node::Impl::tick_leader() {
             continue;
         }
         ++f.quiet_ticks;
+        // Bulk may wait long for its turn; to send it again would make that longer.
+        const int patience = (f.has_bulk_in_flight() ? 4 : 1) * options.election_ticks;
         if (f.mode == Follower::Mode::kSnapshot) {
             if (f.quiet_ticks >= options.snapshot_retry_ticks) {
                 f.quiet_ticks = 0;
                 f.chunk_sent = f.chunk_acked;
                 entries_due_ = true;
             }
-        } else if (f.quiet_ticks >= options.election_ticks) {
-            f.to_probe(Index{f.match.value + 1});  // an append or its answer was lost
+        } else if (f.quiet_ticks >= patience) {
+            // An append or its answer was lost, or its disk is slow: not all of it anew.
+            f.to_probe(Index{f.received.value + 1});
             entries_due_ = true;
         }
     }
@@ -149,7 +152,16 @@ void Node::Impl::step(const Message& m) {
         on_older_term(m);
         return;
     }
+    note_activity(m);
     dispatch(m);
+}
+
+// Whatever a follower says, it is in touch; but one that campaigns does not follow.
+void Node::Impl::note_activity(const Message& m) {
+    const auto from = followers_.find(m.from);
+    if (from != followers_.end() && m.term == term && m.kind != MessageKind::kPreVote) {
+        from->second.recently_active = true;
+    }
 }
 
 // False: the message has been dealt with.

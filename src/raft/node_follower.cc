@@ -107,6 +107,7 @@ void Node::Impl::on_heartbeat(const Message& m) {
     if (m.round != 0) {
         auto reply = message(MessageKind::kHeartbeatReply, m.from);
         reply.round = m.round;
+        reply.index = m.index;
         reply.hint_index = log.last();
         send_after_hard_state(std::move(reply));
     }

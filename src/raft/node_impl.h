@@ -92,6 +92,7 @@ private:
     void tick_leader();
     void tick_others();
     void dispatch(const Message& m);
+    void note_activity(const Message& m);
     bool on_newer_term(const Message& m);
     void on_older_term(const Message& m);
     void log_changed(Index unsaved_from);
@@ -129,9 +130,11 @@ private:
     void send_to(ReplicaId id, Follower& f);
     void send_append(ReplicaId id, Follower& f, std::size_t bytes_max);
     void broadcast_heartbeat();
+    void send_heartbeat(ReplicaId id, Follower& f, Index behind, bool bulk);
     void on_append_reply(const Message& m);
     void on_append_rejected(const Message& m, Follower& f);
     void on_heartbeat_reply(const Message& m);
+    void look_for_losses(const Message& m, Follower& f);
     void on_propose(const Message& m);
     void on_read_index(const Message& m);
     void on_read_index_reply(const Message& m);

@@ -12,6 +12,9 @@ namespace {
 // A probe asks where logs agree; it takes few entries along, as it may well be refused.
 constexpr std::size_t kProbeBytes = 64U << 10U;
 
+// Appends from here on are bulk: heartbeats, votes and the appends of other groups overtake them.
+constexpr std::size_t kBulkBytes = 32U << 10U;
+
 }  // namespace
 
 void Node::Impl::append_own(EntryKind kind, ProposalId proposal, Bytes data) {
@@ -85,12 +88,24 @@ void Node::Impl::send_entries() {
 void Node::Impl::broadcast_heartbeat() {
     ++heartbeat_round_;
     for (auto& [id, f] : followers_) {
-        auto m = message(MessageKind::kHeartbeat, id);
-        m.commit = std::min(commit, f.match);
-        m.round = heartbeat_round_;
-        f.commit_sent = std::max(f.commit_sent, m.commit);
-        send(std::move(m));
+        // Behind bulk goes a second one: only what keeps its order shows that an append was lost.
+        const Index last_sent{f.awaits_reply() ? f.next.value - 1 : 0};
+        const bool bulk = f.has_bulk_in_flight();
+        send_heartbeat(id, f, bulk ? Index{} : last_sent, false);
+        if (bulk) {
+            send_heartbeat(id, f, last_sent, true);
+        }
     }
+}
+
+void Node::Impl::send_heartbeat(ReplicaId id, Follower& f, Index behind, bool bulk) {
+    auto m = message(MessageKind::kHeartbeat, id);
+    m.commit = std::min(commit, f.match);
+    m.round = heartbeat_round_;
+    m.index = behind;
+    m.bulk = bulk;
+    f.commit_sent = std::max(f.commit_sent, m.commit);
+    send(std::move(m));
 }
 
 void Node::Impl::send_to(ReplicaId id, Follower& f) {
@@ -127,15 +142,19 @@ void Node::Impl::send_append(ReplicaId id, Follower& f, std::size_t bytes_max) {
     m.commit = commit;
     m.round = ++f.round;
     m.entries = log.slice(f.next, bytes_max);
+    std::size_t bytes = 0;
+    for (const auto& entry : m.entries) {
+        bytes += size_in_bytes(entry);
+    }
+    const Index last{prev.value + m.entries.size()};
+    m.bulk = bytes >= kBulkBytes || f.has_bulk_in_flight();
+    if (m.bulk) {
+        f.bulk_sent = last;
+    }
     if (f.mode == Follower::Mode::kProbe) {
         f.probe_sent = true;
         f.probe_heartbeat = heartbeat_round_;
     } else {
-        std::size_t bytes = 0;
-        for (const auto& entry : m.entries) {
-            bytes += size_in_bytes(entry);
-        }
-        const auto last = m.entries.back().index;
         f.next = Index{last.value + 1};
         f.sent(last, bytes, heartbeat_round_);
         f.commit_sent = std::max(f.commit_sent, std::min(commit, last));
@@ -149,7 +168,6 @@ void Node::Impl::on_append_reply(const Message& m) {
         return;
     }
     auto& f = it->second;
-    f.recently_active = true;
     if (m.reject) {
         on_append_rejected(m, f);
         return;
@@ -190,20 +208,28 @@ void Node::Impl::on_heartbeat_reply(const Message& m) {
         return;
     }
     auto& f = it->second;
-    f.recently_active = true;
     f.heartbeat_acked = std::max(f.heartbeat_acked, m.round);
-    // It answered a heartbeat that we sent after an append which it did not have: lost. (A hint
-    // only: acknowledgements alone move `match`.)
-    const bool append_lost = f.mode == Follower::Mode::kReplicate && !f.inflight.empty() &&
-                             f.inflight.front().heartbeat < m.round &&
-                             m.hint_index < f.inflight.front().last;
+    if (m.index.value != 0) {
+        look_for_losses(m, f);
+    }
+    serve_reads();
+}
+
+// It answered a heartbeat that travelled behind an append. (A hint only: acknowledgements alone
+// move `match`.)
+void Node::Impl::look_for_losses(const Message& m, Follower& f) {
+    const bool streams = f.mode == Follower::Mode::kReplicate && !f.inflight.empty() &&
+                         f.inflight.front().heartbeat < m.round;
+    if (streams && m.hint_index >= f.inflight.front().last) {
+        f.received = std::min(m.hint_index, Index{f.next.value - 1});
+        return;
+    }
     const bool probe_lost =
         f.mode == Follower::Mode::kProbe && f.probe_sent && f.probe_heartbeat + 1 < m.round;
-    if (append_lost || probe_lost) {
+    if (streams || probe_lost) {
         f.to_probe(f.mode == Follower::Mode::kProbe ? f.next : Index{f.match.value + 1});
         entries_due_ = true;
     }
-    serve_reads();
 }
 
 // --- Proposals -----------------------------------------------------------------------------------

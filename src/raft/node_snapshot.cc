@@ -38,6 +38,7 @@ void Node::Impl::send_chunks(ReplicaId id, Follower& f) {
         f.chunk_sent += m.chunk.size();
         m.last_chunk = f.chunk_sent == all.size();
         m.round = ++f.round;
+        m.bulk = true;
         send(std::move(m));
     }
 }
@@ -48,7 +49,6 @@ void Node::Impl::on_snapshot_reply(const Message& m) {
         return;
     }
     auto& f = it->second;
-    f.recently_active = true;
     if (f.mode != Follower::Mode::kSnapshot || m.index != f.snapshot->index ||
         m.log_term != f.snapshot->term || m.round < f.mode_round) {
         return;
