@@ -43,6 +43,7 @@ public:
     Relay take(const jupyter::Message& message);
     void take_delta(Bytes delta) { delta_ = std::move(delta); }
 
+    bool idle() const { return idle_; }  // the interpreter has closed the cell's outputs
     bool complete() const { return delta_ && reply_ && idle_; }
     const std::optional<Bytes>& delta() const { return delta_; }
     // Once, when complete: the parts and the Result, in order. `digest` is of the table after it.

@@ -85,6 +85,7 @@ void KernelReplica::configure(const replica::KernelOptions& options) {
 
 void KernelReplica::restore(const raft::Snapshot& snapshot) {
     applied_ = snapshot.index;
+    applied_bytes_ = 0;
     if (snapshot.state.empty()) {
         return;  // the first snapshot of a new group: nothing has happened yet
     }
@@ -103,6 +104,7 @@ void KernelReplica::restore(const raft::Snapshot& snapshot) {
 
 void KernelReplica::apply(const raft::Entry& entry) {
     applied_ = entry.index;
+    applied_bytes_ += entry.data.size();
     if (entry.kind == raft::EntryKind::kCommand && !entry.data.empty()) {
         for (const auto& event : machine_.apply(entry.term, entry.index, entry.data.view())) {
             std::visit([this](const auto& e) { on(e); }, event);
@@ -364,6 +366,25 @@ void KernelReplica::answer(const std::string& session, const std::string& msg_id
     ports_.gateways.send(ended);
 }
 
+// An interrupt at the wrong moment, or a defect, may cost an interpreter the answer that it owes.
+void KernelReplica::watch_own_cell() {
+    if (!run_ || !started_ || !run_->idle() || run_->complete()) {
+        idle_since_.reset();
+        return;
+    }
+    if (!idle_since_) {
+        idle_since_ = now_;
+    } else if (now_ - *idle_since_ > limits_.unfinished_grace) {
+        idle_since_.reset();
+        loss_proposed_ = run_->claim().epoch;
+        loss_proposed_at_ = now_;
+        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
+                                      "its interpreter is idle again, but has not said how the "
+                                      "cell ended"});
+        rebuild_interpreter("it owes the result of its cell");
+    }
+}
+
 // ---- the executor elsewhere ----
 
 void KernelReplica::watch_executor() {
@@ -534,6 +555,7 @@ void KernelReplica::tick(Instant now) {
     }
     pump_proposals();
     step_member_change();
+    watch_own_cell();
     watch_executor();
     hand_over_when_unable();
     claim_next();
@@ -556,9 +578,11 @@ void KernelReplica::hand_over_when_unable() {
 
 void KernelReplica::stop() { interpreter_.stop(); }
 
+// Never between the parts of a result: each would write all that came before it anew.
 void KernelReplica::compact_when_due() {
     const auto due = std::max(limits_.compact_bytes_min, 2 * machine_.table().bytes());
-    if (node().log_bytes() > due) {
+    if (applied_bytes_ > due && !machine_.result_is_arriving()) {
+        applied_bytes_ = 0;
         ports_.groups.compact(GroupId{kernel_.value}, machine_.snapshot(), due / 4);
     }
 }

@@ -34,6 +34,8 @@ namespace nbos::agent {
 struct ReplicaLimits {
     std::chrono::milliseconds silence_grace{30'000};  // a silent executor keeps its cell this long
     std::chrono::milliseconds proposal_retry{3'000};
+    // An interpreter that is idle again owes the cell's delta and reply; then the cell is lost.
+    std::chrono::milliseconds unfinished_grace{20'000};
     std::size_t compact_bytes_min = 8U << 20U;  // of log since the last snapshot
     std::size_t waiting_messages_max = 1000;    // for an interpreter that is not ready
     CellRunLimits cell;
@@ -110,6 +112,7 @@ private:
     void claim_next();
     void start_cell();
     void finish_cell();  // all of it has arrived: propose the result
+    void watch_own_cell();
     void settle_own_result(const replica::CellEnded& event);
     void watch_executor();
     void hand_over_when_unable();
@@ -131,7 +134,8 @@ private:
     Ports ports_;
     ReplicaLimits limits_;
     replica::CellMachine machine_;
-    Index applied_;  // by machine_; the node may have handed out more
+    Index applied_;                  // by machine_; the node may have handed out more
+    std::size_t applied_bytes_ = 0;  // since the last snapshot
     ReplicaInterpreter interpreter_;
     std::optional<replica::KernelOptions> wished_options_;  // until the log has Configure
     std::optional<CellRun> run_;
@@ -141,6 +145,7 @@ private:
     std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
     std::optional<Epoch> loss_proposed_;
     Instant loss_proposed_at_{};
+    std::optional<Instant> idle_since_;  // the interpreter, with its cell not complete
     std::deque<jupyter::Message> waiting_;
     std::map<std::uint64_t, std::string> restarts_;  // request -> session
     std::optional<MemberChange> member_change_;

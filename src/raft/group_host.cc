@@ -238,9 +238,6 @@ bool GroupHost::Impl::round() {
     round_.swap(dirty_);
     std::vector<Waiting> waiting;
     auto deliveries = std::exchange(deliveries_, {});  // whose memory is used again
-    waiting.reserve(round_.size());
-    writes_.reserve(writes_.size() + round_.size());
-    deliveries.reserve(round_.size());
     for (const auto& group : round_) {
         group->dirty = false;
         if (!group->gone) {
@@ -248,7 +245,9 @@ bool GroupHost::Impl::round() {
         }
     }
     if (!writes_.empty()) {
-        store_.write(std::exchange(writes_, {}),
+        auto writes = std::exchange(writes_, {});
+        writes_.reserve(writes.size());  // the next round is likely to be like this one
+        store_.write(std::move(writes),
                      [weak = weak_from_this(), waiting = std::move(waiting)]() mutable {
                          if (const auto host = weak.lock()) {
                              host->persisted(waiting);

@@ -145,6 +145,8 @@ public:
     // Execution counts that lost cells have shown and that the state does not know of: the next
     // cell leaves them out, so that no count is shown twice.
     std::uint32_t spent_counts() const { return spent_counts_; }
+    // Parts of the standing claim's Result are here, others are still to come.
+    bool result_is_arriving() const { return !parts_.empty() || held_; }
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
 

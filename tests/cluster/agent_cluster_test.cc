@@ -84,6 +84,28 @@ TEST_F(AgentClusterTest, ACellWhoseHostDiesIsLostOnceAndSaysWhy) {
     EXPECT_EQ(cluster_.printed("c"), "1");
 }
 
+TEST_F(AgentClusterTest, AnInterpreterThatNeverAnswersLosesItsCellAndIsMadeAnew) {
+    const int host = leader();
+    ASSERT_TRUE(run(host, "a", "set x 1"));
+    cluster_.execute(host, kernel_, "b", "mute");
+    cluster_.run_for(seconds(15));
+    EXPECT_EQ(cluster_.ended("b"), nullptr);
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("b") != nullptr; }));
+    EXPECT_EQ(cluster_.ended("b")->ending, replica::Ending::kExecutorLost);
+    EXPECT_EQ(cluster_.times_ended("b"), 1);
+    ASSERT_TRUE(run(host, "c", "get x"));
+    EXPECT_EQ(cluster_.printed("c"), "1");
+}
+
+TEST_F(AgentClusterTest, ALargeResultIsWrittenOnceNotOncePerPart) {
+    ASSERT_TRUE(run(leader(), "a", "set x " + std::string(60U << 20U, 'v')));
+    cluster_.run_for(seconds(1));
+    for (int host = 1; host <= 3; ++host) {
+        EXPECT_LE(cluster_.disk(host).snapshots(), 2U) << "host " << host;
+    }
+    ASSERT_TRUE(run(other_than(leader()), "b", "set y 1"));
+}
+
 TEST_F(AgentClusterTest, ASilentExecutorKeepsItsCellForTheGrace) {
     const int first = leader();
     cluster_.execute(first, kernel_, "b", "hang");

@@ -43,6 +43,7 @@ void MemoryDisk::keep(const raft::GroupWrite& write) {
     group.self = write.self;
     auto& log = group.state.log;
     if (write.snapshot) {
+        ++snapshots_;
         const auto is_last = [&](const auto& e) {
             return e.index == write.snapshot->index && e.term == write.snapshot->term;
         };
@@ -144,6 +145,7 @@ void AgentCluster::kill(int host, bool proven) {
 bool AgentCluster::up(int host) const { return hosts_.at(host)->agent != nullptr; }
 agent::Agent& AgentCluster::agent(int host) { return *hosts_.at(host)->agent; }
 FakeInterpreters& AgentCluster::interpreters(int host) { return hosts_.at(host)->interpreters; }
+const MemoryDisk& AgentCluster::disk(int host) const { return hosts_.at(host)->disk; }
 
 // ---- time ----
 

@@ -22,6 +22,7 @@ public:
     bool pump();  // makes what was written durable
     void lose_unsynced() { pending_.clear(); }
     std::vector<raft::RestoredGroup> restored() const;
+    std::size_t snapshots() const { return snapshots_; }  // written, ever
 
 private:
     struct Pending {
@@ -32,6 +33,7 @@ private:
 
     std::deque<Pending> pending_;
     std::map<GroupId, raft::RestoredGroup> groups_;
+    std::size_t snapshots_ = 0;
 };
 
 class AgentCluster {
@@ -49,6 +51,7 @@ public:
     bool up(int host) const;
     agent::Agent& agent(int host);
     FakeInterpreters& interpreters(int host);
+    const MemoryDisk& disk(int host) const;
 
     KernelId create_kernel(const std::vector<int>& hosts);
     void send(int host, const cluster::Rpc& rpc);

@@ -111,6 +111,8 @@ void FakeInterpreters::execute(InterpreterId id, const std::string& header,
     if (command == "set") {
         process.names[name] = value;
         end_cell(id, header, true, "set " + name, delta_binding(name, value));
+    } else if (command == "mute") {
+        say(id, Channel::kIopub, "status", header, R"({"execution_state": "idle"})");
     } else if (command == "hang") {
         process.hanging = header;
     } else {

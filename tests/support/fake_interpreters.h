@@ -2,6 +2,7 @@
 //
 //   set NAME VALUE     binds, and prints what it did
 //   get NAME           prints the value; an error when there is none
+//   mute               is idle again without a reply
 //   hang               never ends, until the test says finish() or the interpreter dies
 //
 // Answers are queued and delivered by pump(), as the real ones come from the loop.
