@@ -1,5 +1,7 @@
 #include "agent/cell_run.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 #include "jupyter/json_field.h"
@@ -11,6 +13,27 @@ std::string encoded(const jupyter::Message& message) {
     Writer out;
     jupyter::encode(out, message);
     return out.take();
+}
+
+// In place of an output that is too large for the log: a client that got the real one by then does
+// not see it, because it has the same message id. Nothing where no text would do.
+std::optional<jupyter::Message> stand_in(const jupyter::Message& output, const std::string& type,
+                                         std::size_t bytes) {
+    const auto text = fmt::format(
+        "({} KiB of output were lost with a connection; run the cell again to see them)",
+        bytes >> 10U);
+    jupyter::Message out = output;
+    out.buffers.clear();
+    if (type == "stream") {
+        out.content = fmt::format(R"({{"name": "stderr", "text": "{}\n"}})", text);
+    } else if (type == "display_data" || type == "execute_result") {
+        out.content = fmt::format(
+            R"({{"data": {{"text/plain": "{}"}}, "metadata": {{}}, "execution_count": {}}})", text,
+            jupyter::uint_field(output.content, "execution_count"));
+    } else {
+        return std::nullopt;
+    }
+    return out;
 }
 
 std::string type_of(const jupyter::Message& message) {
@@ -47,16 +70,24 @@ CellRun::Relay CellRun::take(const jupyter::Message& message) {
             idle_ = idle_ || jupyter::string_field(message.content, "execution_state") == "idle";
             return Relay::kHeld;
         }
-        keep_output(message);
+        keep_output(message, type);
     }
     return Relay::kNow;
 }
 
-void CellRun::keep_output(const jupyter::Message& message) {
-    auto output = encoded(message);
-    if (output.size() > limits_.outputs_bytes_max) {
-        return;
+void CellRun::keep_output(const jupyter::Message& message, const std::string& type) {
+    auto bytes = message.content.size();
+    for (const auto& buffer : message.buffers) {
+        bytes += buffer.size();
     }
+    std::optional<jupyter::Message> other;
+    if (bytes > limits_.outputs_bytes_max / 2) {
+        other = stand_in(message, type, bytes);
+        if (!other) {
+            return;
+        }
+    }
+    auto output = encoded(other ? *other : message);
     outputs_bytes_ += output.size();
     outputs_.push_back(std::move(output));
     while (outputs_bytes_ > limits_.outputs_bytes_max || outputs_.size() > limits_.outputs_max) {

@@ -51,7 +51,7 @@ public:
     bool proposed() const { return proposed_; }
 
 private:
-    void keep_output(const jupyter::Message& message);
+    void keep_output(const jupyter::Message& message, const std::string& type);
 
     replica::Standing claim_;
     replica::QueuedCell cell_;

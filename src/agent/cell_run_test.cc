@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "jupyter/json_field.h"
+
 namespace nbos::agent {
 namespace {
 
@@ -79,6 +81,24 @@ TEST(CellRun, KeepsTheLastOutputsWithinTheirLimit) {
     EXPECT_EQ(jupyter::decode_message(in)->content, "2");
     EXPECT_EQ(jupyter::decode_message(in)->content, "3");
     EXPECT_TRUE(in.done());
+}
+
+TEST(CellRun, SaysInPlaceOfAnOutputThatIsTooLargeThatThereWasOne) {
+    auto run = new_run({.outputs_bytes_max = 4096});
+    const std::string much(3000, 'x');
+    run.take(message(Channel::kIopub, "stream", R"({"name": "stdout", "text": ")" + much + "\"}"));
+    run.take(message(Channel::kIopub, "display_data", R"({"data": ")" + much + "\"}"));
+    run.take(message(Channel::kIopub, "comm_msg", R"({"data": ")" + much + "\"}"));
+    run.take_delta(Bytes());
+    finish(run);
+    const auto entries = run.entries(0);
+    Reader in(std::get<replica::Result>(entries.back()).outputs.view());
+    ASSERT_EQ(in.count(1), 2U);
+    const auto stream = jupyter::decode_message(in);
+    EXPECT_EQ(jupyter::string_field(stream->content, "name"), "stderr");
+    EXPECT_NE(stream->content.find("2 KiB of output were lost"), std::string::npos);
+    EXPECT_EQ(jupyter::parse_header(stream->header)->msg_id, "m");
+    EXPECT_NE(jupyter::decode_message(in)->content.find("text/plain"), std::string::npos);
 }
 
 TEST(CellRun, ReadsTheOutcomeOfAReply) {

@@ -139,6 +139,9 @@ public:
     void send(const HostId& to, Bytes frame) override {
         transport_->send(to, io::FrameKind::kRaft, std::move(frame));
     }
+    void send_bulk(const HostId& to, Bytes frame) override {
+        transport_->send(to, io::FrameKind::kRaftBulk, std::move(frame));
+    }
 
     void send(const cluster::Rpc& rpc) override {
         if (gateways_.empty()) {

@@ -27,6 +27,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{50};
 constexpr milliseconds kHostsPoll{500};
+// Longer than between agents: they notice a silent host and elect another leader; what is lost with
+// a connection to the gateway are outputs on their way.
+constexpr milliseconds kHostSilence{5000};
 constexpr milliseconds kDrain{300};              // for the close frames to leave
 constexpr std::uint16_t kServiceRestart = 1012;  // clients reconnect after this one, not after 1001
 
@@ -174,7 +177,8 @@ private:
             return std::move(tls).error().in("read the certificates");
         }
         auto transport = io::PeerTransport::open(
-            loop_, {.self = HostId{options_.id}, .tls = *tls, .listen = {}},
+            loop_,
+            {.self = HostId{options_.id}, .tls = *tls, .listen = {}, .silence_max = kHostSilence},
             [this](const HostId& from, io::FrameKind kind, std::string_view payload) {
                 if (kind == io::FrameKind::kRpc) {
                     gateway_->receive(from, payload);

@@ -128,8 +128,9 @@ private:
             zygote = std::make_unique<Zygote>(
                 loop_, command->second, directory,
                 Zygote::Callbacks{
-                    .child_ended = [this](const std::string& token,
-                                          const std::string& why) { child_ended(token, why); },
+                    .child_ended = [this](
+                                       const std::string& token, const std::string& why,
+                                       const std::string& tail) { child_ended(token, why, tail); },
                     .ended = [this, spec](const std::string& why) { zygote_ended(spec, why); }});
         }
         return zygote.get();
@@ -230,10 +231,11 @@ private:
 
     // ---- ends ----
 
-    void child_ended(const std::string& token, const std::string& why) {
+    void child_ended(const std::string& token, const std::string& why, const std::string& tail) {
         for (const auto& [id, slot] : processes_) {
             if (slot.process->token() == token) {
-                end(id, why);
+                // Once it is a user's, what others wrote since is none of that user's business.
+                end(id, slot.process->adopted() ? why : why + tail);
                 return;
             }
         }

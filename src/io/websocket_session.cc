@@ -45,10 +45,12 @@ public:
         }
         auto head = websocket_frame_head(binary ? WebSocketOpcode::kBinary : WebSocketOpcode::kText,
                                          payload.size());
+        // What is being written does not count: one message may be larger than the limit.
+        const auto waiting = queued_bytes_ - in_flight_bytes_;
         enqueue(std::move(head), std::move(payload));
-        if (queued_bytes_ > options_.queued_bytes_max) {
-            log_warning("http", "a WebSocket client reads too slowly ({} MiB queued): closing it",
-                        queued_bytes_ >> 20U);
+        if (waiting > options_.queued_bytes_max) {
+            log_warning("http", "a WebSocket client reads too slowly ({} MiB wait): closing it",
+                        waiting >> 20U);
             close(1013, "the client reads too slowly; connect again");
         }
     }
@@ -87,6 +89,7 @@ private:
         in_flight_ = std::min(queue_.size(), kFramesMax);
         for (std::size_t at = 0; at < in_flight_; ++at) {
             const auto& frame = queue_[at];
+            in_flight_bytes_ += frame.size();
             buffers.emplace_back(frame.head.data(), frame.head.size());
             buffers.emplace_back(frame.payload.view().data(), frame.payload.size());
         }
@@ -97,6 +100,7 @@ private:
 
     void written(ErrorCode error) {
         writing_ = false;
+        in_flight_bytes_ = 0;
         for (; in_flight_ > 0; --in_flight_) {
             queued_bytes_ -= queue_.front().size();
             queue_.pop_front();
@@ -232,7 +236,8 @@ private:
     std::array<char, 32768> buffer_{};
     std::deque<Queued> queue_;  // a deque: frames in flight must not move when one is added
     std::size_t queued_bytes_ = 0;
-    std::size_t in_flight_ = 0;
+    std::size_t in_flight_ = 0;  // frames of queue_ that are being written
+    std::size_t in_flight_bytes_ = 0;
     std::chrono::seconds silence_{0};
     bool heard_ = true;
     bool writing_ = false;

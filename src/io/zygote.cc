@@ -222,8 +222,8 @@ private:
         const bool ended = line.find("\"exit\"") != std::string::npos ||
                            line.find("\"signal\"") != std::string::npos;
         if (ended && callbacks_.child_ended) {
-            callbacks_.child_ended(jupyter::string_field(line, "token"),
-                                   child_ending(line) + quoted_tail());
+            callbacks_.child_ended(jupyter::string_field(line, "token"), child_ending(line),
+                                   quoted_tail());
         }
     }
 

@@ -25,7 +25,10 @@ struct ZygoteCommand {
 class Zygote {
 public:
     struct Callbacks {
-        std::function<void(const std::string& token, const std::string& why)> child_ended;
+        // `tail`: the last lines on the standard error that all children share.
+        std::function<void(const std::string& token, const std::string& why,
+                           const std::string& tail)>
+            child_ended;
         // Every child is gone; `why` has the last lines of its standard error.
         std::function<void(const std::string& why)> ended;
     };

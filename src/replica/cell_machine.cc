@@ -220,8 +220,8 @@ void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
     if (last_executor_ == executor) {
         last_executor_ = ReplicaId{};
     }
-    const bool stop = queue_.front().stop_on_error;
-    spent_counts_ += queue_.front().numbered ? 1 : 0;
+    const auto lost = queue_.front();
+    spent_counts_ += lost.numbered ? 1 : 0;
     end_claim();
     end_first(Finished{.cell = entry.cell,
                        .ending = Ending::kExecutorLost,
@@ -229,11 +229,20 @@ void CellMachine::on(const ExecutorLost& entry, Fence, Events& events) {
                        .reason = entry.reason},
               events);
     std::get<CellEnded>(events.back()).executor = executor;
-    if (stop) {
-        end_all(Ending::kAborted, fmt::format("cell {} was lost before it", entry.cell.value),
-                events);
+    if (lost.stop_on_error) {
+        cancel_queue_of(lost.session, fmt::format("cell {} was lost before it", entry.cell.value));
     }
     end_cancelled_heads(events);
+}
+
+// "Run all" must not go on without what a lost cell would have done. Other clients' cells stay:
+// they may have been sent long after the cell ran, while its loss was not known yet.
+void CellMachine::cancel_queue_of(const std::string& session, const std::string& reason) {
+    for (const auto& cell : queue_) {
+        if (cell.session == session) {
+            cancelled_.emplace(cell.number, reason);
+        }
+    }
 }
 
 void CellMachine::on(const Cancel& entry, Fence, Events& events) {

@@ -54,8 +54,8 @@ struct QueuedCell {
 enum class Ending : std::uint8_t {
     kResult,        // accepted; `delta` has been merged, `sequence` published
     kExecutorLost,  // the state is that of the cell before
-    kCancelled,     // before any claim
-    kAborted,       // queued behind a cell that failed, or was lost, with stop_on_error
+    kCancelled,     // before any claim: by an interrupt, or behind a lost cell of its client
+    kAborted,       // queued behind a cell that failed with stop_on_error
     kReset,         // the kernel was restarted under it
 };
 
@@ -176,6 +176,7 @@ private:
     void end_claim();  // without a delta: the epoch grows
     void end_first(Finished finished, Events& events);
     void end_cancelled_heads(Events& events);
+    void cancel_queue_of(const std::string& session, const std::string& reason);
     void end_all(Ending ending, const std::string& reason, Events& events);
     void remember(Ended ended);
     void trim();

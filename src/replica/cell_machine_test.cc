@@ -211,16 +211,22 @@ TEST_F(MachineTest, Rule5ACancelEndsOnlyWhatNobodyClaimed) {
     EXPECT_EQ(machine_.epoch(), Epoch{0});
 }
 
-TEST_F(MachineTest, ALostCellAbortsTheQueueWhenItStopsOnError) {
+TEST_F(MachineTest, ALostCellCancelsThoseOfItsClientWhenItStopsOnError) {
     submit("m1", false);
     submit("m2");
+    apply(Submit{"another client", "n1", true, true, {}});
     submit("m3");
     claim(kA);
     EXPECT_EQ(all<CellEnded>(apply(ExecutorLost{CellNumber{1}, Epoch{0}, "gone"})).size(), 1U);
     claim(kB);
-    const auto ended = all<CellEnded>(apply(ExecutorLost{CellNumber{2}, Epoch{1}, "gone"}));
+    EXPECT_EQ(all<CellEnded>(apply(ExecutorLost{CellNumber{2}, Epoch{1}, "gone"})).size(), 1U);
+    claim(kB);
+    const auto ended =
+        all<CellEnded>(apply(result()));  // of the other client's; then it is m3's turn
     ASSERT_EQ(ended.size(), 2U);
-    EXPECT_EQ(ended[1].ending, Ending::kAborted);
+    EXPECT_EQ(ended[0].cell.msg_id, "n1");
+    EXPECT_EQ(ended[1].cell.msg_id, "m3");
+    EXPECT_EQ(ended[1].ending, Ending::kCancelled);
     EXPECT_EQ(ended[1].finished.reason, "cell 2 was lost before it");
 }
 

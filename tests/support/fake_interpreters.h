@@ -1,4 +1,4 @@
-// Interpreters for tests of the agent: a namespace of strings, and three commands as cells.
+// Interpreters for tests of the agent: a namespace of strings, and four commands as cells.
 //
 //   set NAME VALUE     binds, and prints what it did
 //   get NAME           prints the value; an error when there is none
