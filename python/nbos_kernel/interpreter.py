@@ -20,15 +20,20 @@ from ipykernel.ipkernel import IPythonKernel
 
 from . import frames
 from .engine import Engine
+from .interrupts import Interrupts
 
 RUN_WAIT_S = 30.0  # how long an execute_request waits for its run frame
 NOTICE_PATHS_MAX = 8  # how many objects the notice under a cell names
+
+# What user code raises, also into IPython's; not GeneratorExit, by which coroutines are closed.
+_ANYTHING = (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 
 
 class NbosKernel(IPythonKernel):
     """See the module. `attach` gives it its link and announces it to the agent."""
 
     _link = None
+    _interrupts = None
 
     # ---- life cycle ------------------------------------------------------------------------------
 
@@ -44,10 +49,12 @@ class NbosKernel(IPythonKernel):
     def attach(self, link):
         self._link = link
         self._engine = Engine(self.shell)
+        self._interrupts = Interrupts(self.shell)
         self._sequence = None  # unknown until the first load, apply or run
         self._runs = {}  # msg_id -> header of a run frame that waits for its request
         self._run_waiter = None
         self._run = None
+        self._delta_is_due = self._has_begun = False
         self._unsupported = []
 
     def start(self):
@@ -157,12 +164,30 @@ class NbosKernel(IPythonKernel):
             self._refuse(stream, ident, parent, problem)
             return
         self._run = run
+        self._delta_is_due, self._has_begun = True, False
         self._unsupported = []
         leave_out_counts(self.shell, run.get("spent_counts", 0))
         try:
             await super().execute_request(stream, ident, parent)
-        finally:
-            self._run = None
+            failure = RuntimeError("the request is malformed") if self._delta_is_due else None
+        except _ANYTHING as error:
+            failure = error
+        if failure is not None:
+            self._answer_all_the_same(stream, ident, parent, failure)
+        self._run = None
+
+    def _answer_all_the_same(self, stream, ident, parent, failure):
+        """Whatever went wrong, the agent waits for one delta and one reply."""
+        self._interrupts.refuse()
+        self.log.error("cell failed outside of its code: %r", failure, exc_info=failure)
+        if self._delta_is_due and self._has_begun:
+            self._capture()
+        elif self._delta_is_due:
+            self._delta_is_due = False
+            self._sequence = None  # the engine may have stopped half-way
+            self._send_delta(self._run, b"", 0.0, f"{type(failure).__name__}: {failure}")
+        content = self._failed(failure, self.execution_count - 1)
+        self.session.send(stream, "execute_reply", content, parent, ident=ident)
 
     def _refuse(self, stream, ident, parent, problem):
         content = {
@@ -180,21 +205,27 @@ class NbosKernel(IPythonKernel):
         if self._run is None:
             return await super().do_execute(code, silent, *args, **kwargs)
         self._engine.before_cell()
+        self._has_begun = True
+        count = self.execution_count
         try:
-            return await super().do_execute(code, silent, *args, **kwargs)
-        except KeyboardInterrupt:
-            # An interrupt between user code and IPython's own handling: the cell still gets a reply.
-            return self._interrupted()
-        finally:
-            self._capture()
+            self._interrupts.allow()
+            reply = await super().do_execute(code, silent, *args, **kwargs)
+        except _ANYTHING as error:
+            # Raised in user code that IPython does not guard: the cell still gets a reply.
+            reply = self._failed(error, count)
+        self._interrupts.refuse()
+        self._capture()
+        return reply
 
-    def _interrupted(self):
+    @staticmethod
+    def _failed(error, count):
+        name = type(error).__name__
         return {
             "status": "error",
-            "ename": "KeyboardInterrupt",
-            "evalue": "",
-            "traceback": ["KeyboardInterrupt"],
-            "execution_count": self.execution_count - 1,
+            "ename": name,
+            "evalue": str(error),
+            "traceback": [f"{name}: {error}" if str(error) else name],
+            "execution_count": count,
             "user_expressions": {},
             "payload": [],
         }
@@ -203,15 +234,15 @@ class NbosKernel(IPythonKernel):
         started = time.perf_counter()
         error = None
         delta = b""
-        with _no_interrupts():
-            try:
-                delta, self._unsupported = self._engine.capture()
-            except BaseException as failure:
-                self.log.error("capture failed", exc_info=True)
-                error = f"{type(failure).__name__}: {failure}"
-            milliseconds = (time.perf_counter() - started) * 1e3
-            self._sequence = self._run["base"] + 1 if error is None else None
-            self._send_delta(self._run, delta, milliseconds, error)
+        try:
+            delta, self._unsupported = self._engine.capture()
+        except BaseException as failure:
+            self.log.error("capture failed", exc_info=True)
+            error = f"{type(failure).__name__}: {failure}"
+        milliseconds = (time.perf_counter() - started) * 1e3
+        self._sequence = self._run["base"] + 1 if error is None else None
+        self._delta_is_due = False
+        self._send_delta(self._run, delta, milliseconds, error)
         self._notice(error)
 
     def _send_delta(self, run, delta, milliseconds, error):
@@ -248,6 +279,18 @@ class NbosKernel(IPythonKernel):
         if self._run is not None and self._unsupported:
             metadata["notebookos"] = {"unsupported": self._unsupported}
         return metadata
+
+    def pre_handler_hook(self):
+        if self._interrupts is None:
+            return super().pre_handler_hook()
+        self.saved_sigint_handler = self._interrupts.begin()
+        if self.get_parent("shell")["header"]["msg_type"] != "execute_request":
+            self._interrupts.allow()  # callbacks of widgets; a cell allows them when it begins
+
+    def post_handler_hook(self):
+        if self._interrupts is not None:
+            self._interrupts.refuse()
+        super().post_handler_hook()
 
     def _abort_queues(self, *args, **kwargs):
         """The cell log decides what happens to the cells behind a failed one, not this process."""
@@ -288,7 +331,7 @@ def reseed():
 
 
 class _no_interrupts:
-    """SIGINT is for user code: while state is captured or applied it is dropped."""
+    """SIGINT is for user code: while state is applied it is dropped, whatever that imports."""
 
     def __enter__(self):
         self._saved = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,12 @@
 """The interpreter against docs/reference/interpreter-protocol.md, with a script as the agent."""
 
 import os
+import re
+import select
 import signal
+import threading
 
+import pytest
 from agent_side import Table
 from nbos_kernel import frames
 
@@ -114,6 +118,104 @@ def test_interrupt_ends_a_cell_and_keeps_what_it_did(interpreters):
     assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
     standby.apply(cell.delta)
     assert standby.run("x").result() == "5"
+
+
+class Flood:
+    """Interrupts a process again and again, for the length of a with statement."""
+
+    def __init__(self, pid, pause_s):
+        self._pid, self._pause_s = pid, pause_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._interrupt)
+
+    def _interrupt(self):
+        while not self._ended.wait(self._pause_s):
+            os.kill(self._pid, signal.SIGINT)
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *exc):
+        self._ended.set()
+        self._thread.join()
+
+
+FLOODED = {
+    "sleeping": "import time\ntime.sleep(0.05)\ny0 = 0",
+    "short": "y0 = 0",
+    "failing": "1 / 0",
+    "awaiting": "import asyncio\nawait asyncio.sleep(0.05)",
+    "slow to show": "class Worse(Exception):\n    def __str__(self): time.sleep(0.05)\nraise Worse",
+    "default handler": "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\ntime.sleep(0.05)",
+    "own handler": "import signal, time\nsignal.signal(signal.SIGINT, lambda *_: 1 / 0)\ntime.sleep(0.05)",
+    "catching": "import time\nfor _ in range(5):\n    try: time.sleep(0.02)\n    except KeyboardInterrupt: pass",
+    "displaying": "class Shown:\n    def _repr_html_(self): time.sleep(0.02)\nimport time; Shown()",
+}
+
+
+@pytest.mark.parametrize("name", FLOODED)
+def test_interrupts_lose_no_delta_and_no_reply(interpreters, name):
+    python = interpreters()
+    python.run("kept = [0]")
+    with Flood(python.pid, 0.002):
+        cells = [python.run(FLOODED[name], user_expressions={"k": "kept"}) for _ in range(30)]
+    assert [cell.header["error"] for cell in cells] == [None] * 30
+    for sock in (python.shell, python.link):
+        assert not (sock.poll(100) if sock is python.shell else select.select([sock], [], [], 0.1)[0])
+    python.run("kept.append(1)")
+    assert python.evaluate("kept") == "[0, 1]"
+
+
+def test_an_interrupt_before_the_cell_begins_is_not_lost(interpreters):
+    python = interpreters()
+    python.run("import os, signal, time")
+    msg_id = python.start_cell("while True: time.sleep(0.01)")
+    while python.receive(python.iopub)["msg_type"] != "execute_input":
+        pass
+    os.kill(python.pid, signal.SIGINT)
+    cell = python.finish_cell(msg_id)
+    assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_an_interrupt_shows_the_users_line_only(interpreters):
+    python = interpreters()
+    cell = python.run("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nx = 1")
+    assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
+    shown = "\n".join(cell.reply["content"]["traceback"])
+    assert "interrupts.py" not in shown and "os.kill" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+def test_sigint_handlers_of_user_code_work_and_end_with_the_cell(interpreters):
+    executor, standby = interpreters(), interpreters()
+    code = (
+        "import os, signal\ncalls = []\n"
+        "was = signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "old = signal.signal(signal.SIGINT, lambda *_: calls.append(1))\n"
+        "os.kill(os.getpid(), signal.SIGINT)\nwas, calls"
+    )
+    cell = executor.run(code)
+    assert (cell.result(), cell.unsupported) == ("(True, [1])", [])
+    standby.apply(cell.delta)
+    assert executor.run("signal.getsignal(signal.SIGINT) is old, calls").result() == "(True, [1])"
+    standby.sequence = 1
+    assert standby.run("signal.getsignal(signal.SIGINT) is old, calls").result() == "(True, [1])"
+
+
+def test_input_is_interrupted(interpreters):
+    python = interpreters()
+    msg_id = python.start_cell("input('who? ')", allow_stdin=True)
+    python.receive(python.stdin)
+    os.kill(python.pid, signal.SIGINT)
+    assert python.finish_cell(msg_id).reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_cell_that_breaks_its_output_still_gets_a_reply(interpreters):
+    python = interpreters()
+    code = "import sys\nclass Broken:\n    def __getattr__(self, name): raise OSError('broken')\nsys.stdout = Broken()"
+    msg_id = python.start_cell(code)
+    python.expect(frames.DELTA)
+    reply = python.receive(python.shell)
+    assert (reply["parent_header"]["msg_id"], reply["content"]["ename"]) == (msg_id, "OSError")
 
 
 def test_input_reaches_the_cell(interpreters):
