@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import contextmanager
 
 import ipykernel
 from ipykernel.ipkernel import IPythonKernel
@@ -291,6 +292,17 @@ class NbosKernel(IPythonKernel):
         if self._interrupts is not None:
             self._interrupts.refuse()
         super().post_handler_hook()
+
+    @contextmanager
+    def _cancel_on_sigint(self, future):
+        """While a cell awaits. Stock's handler does not wake the loop, which may sleep for hours."""
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+        saved = signal.signal(signal.SIGINT, lambda *_: wake(future.cancel))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, saved)
 
     def _abort_queues(self, *args, **kwargs):
         """The cell log decides what happens to the cells behind a failed one, not this process."""

@@ -39,8 +39,8 @@ def test_adopt_sets_session_directory_and_environment(interpreters, tmp_path):
     python = interpreters(session="the-session", cwd=str(tmp_path), env={"A": "1", "HOME": "/"})
     cell = python.run("import os; (os.getcwd(), os.environ['A'], os.environ['HOME'])")
     assert cell.result() == repr((str(tmp_path), "1", "/"))
-    # What the agent's environment has besides, and nothing of ours.
-    ours = "[n for n in os.environ if 'HASHSEED' in n or 'VALIDATION' in n]"
+    # What the agent's environment has besides, and no seed of ours.
+    ours = "[n for n in os.environ if 'HASHSEED' in n]"
     assert python.run(f"os.environ['PATH'] == {os.environ['PATH']!r}, {ours}").result() == "(True, [])"
     assert cell.reply["header"]["session"] == "the-session"
 
@@ -207,6 +207,15 @@ def test_input_is_interrupted(interpreters):
     python.receive(python.stdin)
     os.kill(python.pid, signal.SIGINT)
     assert python.finish_cell(msg_id).reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_await_is_interrupted(interpreters):
+    python = interpreters()
+    msg_id = python.start_cell("import asyncio\nprint('go', flush=True)\nawait asyncio.sleep(1000)")
+    while python.receive(python.iopub)["msg_type"] != "stream":
+        pass
+    os.kill(python.pid, signal.SIGINT)
+    assert python.finish_cell(msg_id).reply["content"]["ename"] == "CancelledError"
 
 
 def test_a_cell_that_breaks_its_output_still_gets_a_reply(interpreters):
