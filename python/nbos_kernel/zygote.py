@@ -163,15 +163,13 @@ def main(argv=None):
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]
     importlib.import_module("nbos_kernel.app")
-    quiet = "PYDEVD_DISABLE_FILE_VALIDATION"  # or its import writes advice to every log
-    is_ours = os.environ.setdefault(quiet, "ours") == "ours"
+    # Or the debugger writes advice to the log of every interpreter, also when one starts.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     for name in LATE_IMPORTS:
         try:
             importlib.import_module(name)
         except ImportError:
             pass  # an optional part, or another version of IPython
-    if is_ours:
-        del os.environ[quiet]
     for name in filter(None, args.preload.split(",")):
         try:
             importlib.import_module(name)
