@@ -108,6 +108,27 @@ def test_what_cannot_be_carried_is_named(interpreters):
     assert "g (generator)" in cell.text("stderr")
 
 
+def test_arrays_beside_a_deep_structure_are_carried(interpreters):
+    executor, standby = interpreters(), interpreters()
+    make = (
+        "import numpy as np\nclass O: pass\no = O(); o.a = np.arange(3.); arr = np.ones(2); L = [np.zeros(1)]\n"
+        "rec = np.zeros(2, dtype=[('a', 'i4')])"
+    )
+    for code in (make, "d = []\nfor _ in range(5000): d = [d]", "arr[0] = 7; rec['a'] = 2", "del d", "1"):
+        cell = executor.run(code)
+        assert cell.unsupported == []
+        assert standby.apply(cell.delta)["ok"]
+    sums = "[float(x) for x in (o.a.sum(), arr.sum(), L[0].sum(), rec['a'].sum())]"
+    assert standby.evaluate(sums) == "[3.0, 8.0, 0.0, 4.0]"
+
+
+def test_a_notice_names_a_long_path_shortly(interpreters):
+    code = "k = [i for i in range(1)]; k[0] = (n for n in k)\nfor _ in range(100): k = [k]"
+    (item,) = interpreters().run(code).unsupported
+    assert item["path"].startswith("k[0][0]") and item["path"].endswith("[0]")
+    assert "…" in item["path"] and len(item["path"]) <= 120
+
+
 def test_interrupt_ends_a_cell_and_keeps_what_it_did(interpreters):
     executor, standby = interpreters(), interpreters()
     msg_id = executor.start_cell("x = 5\nprint('go', flush=True)\nwhile True: pass")

@@ -226,7 +226,8 @@ class ReduceKind(Kind):
         function, args, state, items, pairs, setter = reduce.itself(obj, walk)
         items = list(items) if items is not None else None
         pairs = list(pairs) if pairs is not None else None
-        walk.exempt(args, state, items, pairs)
+        walk.exempt(state, items, pairs)
+        walk.exempt_parts(args)
         if state is None and items is None and pairs is None:
             return (function, args), None
         return (function, args), (state, items, pairs, setter)

@@ -4,10 +4,22 @@ import types
 from collections import deque
 
 SEARCH_MAX = 20_000  # objects looked at for one path
+LENGTH_MAX = 120  # of a path that people are to read
 
 
 def find_path(holder, target):
     """The path of `target`, which is `holder`'s object or inlined in it."""
+    return _shortened(_whole_path(holder, target))
+
+
+def _shortened(path):
+    if len(path) <= LENGTH_MAX:
+        return path
+    half = (LENGTH_MAX - 1) // 2
+    return path[:half] + "…" + path[-half:]
+
+
+def _whole_path(holder, target):
     base = path_of_node(holder)
     if holder is None or isinstance(holder, str) or holder.obj is target:
         return base

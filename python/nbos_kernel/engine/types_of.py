@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import fractions
+import pickle
 import re
 import sys
 import types
@@ -34,6 +35,7 @@ _VALUES = {
     types.GenericAlias,
     types.UnionType,
     types.CodeType,
+    pickle.PickleBuffer,  # made for a pickle: what it shows belongs to the object that is pickled
 }
 _INLINES = {list, dict, set, frozenset, tuple, bytearray}
 _CHECKED = {

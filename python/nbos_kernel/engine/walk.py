@@ -32,6 +32,7 @@ except ImportError:
 
 _OURS = (tuple, list, dict)
 _NO_CREATE = _digest(b"")
+EXEMPT_DEPTH = 5
 
 
 class Unreplicable(Exception):
@@ -106,7 +107,10 @@ class Walk(pickle.Pickler):
 
     def reducer_override(self, obj):
         try:
-            return reduce.inline(obj, self)
+            result = reduce.inline(obj, self)
+            if self.no_inline and self.codes.of(type(obj)) is VALUE:
+                self.exempt_parts(result)
+            return result
         except RecursionError:
             raise
         except Exception as error:
@@ -155,6 +159,14 @@ class Walk(pickle.Pickler):
         if self.no_inline:
             for obj in objects:
                 self._exempt[id(obj)] = obj
+
+    def exempt_parts(self, parts, depth=EXEMPT_DEPTH):
+        """Like exempt, for what must be whole when the object is made: also containers inside."""
+        if self.no_inline and type(parts) in _OURS:
+            self._exempt[id(parts)] = parts
+            if depth:
+                for part in parts.values() if type(parts) is dict else parts:
+                    self.exempt_parts(part, depth - 1)
 
     def take_unsupported(self):
         """What the last root_section could not carry."""
