@@ -131,17 +131,14 @@ TlsSession::Step TlsSession::handshake() {
 }
 
 TlsSession::Step TlsSession::read(std::string& plain) {
-    constexpr std::size_t kRecord = 16U << 10U;  // the largest plaintext of one record
     ERR_clear_error();
     while (true) {
-        const std::size_t before = plain.size();
-        plain.resize(before + kRecord);
         std::size_t got = 0;
-        const int result = SSL_read_ex(ssl_, plain.data() + before, kRecord, &got);
-        plain.resize(before + got);
+        const int result = SSL_read_ex(ssl_, record_.data(), record_.size(), &got);
         if (result != 1) {
             return judge(result);
         }
+        plain.append(record_.data(), got);
     }
 }
 

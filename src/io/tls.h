@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "io/pki.h"
@@ -60,6 +61,7 @@ private:
     Step judge(int result);
 
     ssl_st* ssl_;
+    std::vector<char> record_ = std::vector<char>(16U << 10U);  // the largest plaintext of one
     std::string_view input_;
     std::string output_;
     std::string failure_;

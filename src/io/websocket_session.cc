@@ -45,7 +45,7 @@ public:
         }
         auto head = websocket_frame_head(binary ? WebSocketOpcode::kBinary : WebSocketOpcode::kText,
                                          payload.size());
-        // What is being written does not count: one message may be larger than the limit.
+        // Before this one: a single message may be larger than the limit.
         const auto waiting = queued_bytes_ - in_flight_bytes_;
         enqueue(std::move(head), std::move(payload));
         if (waiting > options_.queued_bytes_max) {

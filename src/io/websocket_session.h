@@ -17,7 +17,7 @@ namespace nbos::io {
 
 struct WebSocketOptions {
     std::size_t message_bytes_max = 128U << 20U;
-    std::size_t queued_bytes_max = 64U << 20U;  // behind what is being written
+    std::size_t queued_bytes_max = 256U << 20U;  // behind what is being written
     std::chrono::seconds ping_interval{30};
     std::chrono::seconds silence_max{90};  // without any byte from the peer
     std::chrono::seconds close_wait{2};    // for the peer's close frame
