@@ -77,6 +77,19 @@ class Directory(ValueRoot):
             os.chdir(value)
 
 
+class RecursionLimit(ValueRoot):
+    """Deep objects may need it to be made."""
+
+    prefix = "x:recursion"
+    label = "recursion limit"
+
+    def read(self):
+        return sys.getrecursionlimit()
+
+    def set(self, value):
+        sys.setrecursionlimit(value)
+
+
 class LoggingLevels(ValueRoot):
     """Level, propagation and disabling of every logger that differs from its creation."""
 

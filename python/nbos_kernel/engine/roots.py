@@ -14,6 +14,7 @@ from .root_process import (
     Hooks,
     LastError,
     LoggingLevels,
+    RecursionLimit,
     SearchPath,
     WarningFilters,
 )
@@ -26,7 +27,7 @@ class Roots:
 
     def __init__(self, engine):
         self._engine = engine
-        self._first = [SearchPath(), Environment(), Directory(), ImportedModules(engine)]
+        self._first = [RecursionLimit(), SearchPath(), Environment(), Directory(), ImportedModules(engine)]
         self._rest = [
             CellSources(engine),
             History(engine),
