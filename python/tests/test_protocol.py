@@ -122,6 +122,37 @@ def test_arrays_beside_a_deep_structure_are_carried(interpreters):
     assert standby.evaluate(sums) == "[3.0, 8.0, 0.0, 4.0]"
 
 
+def test_what_cannot_be_carried_is_announced_once(interpreters):
+    python = interpreters()
+    assert [item["path"] for item in python.run("g = (n for n in [1]); g").unsupported] == ["g"]
+    assert [item["path"] for item in python.run("(n for n in [2])").unsupported] == ["_2"]
+    for code in ("3", "4", "5", "h = 6", "7", "del g"):
+        assert python.run(code).unsupported == []
+    assert [item["path"] for item in python.run("mine = _1").unsupported] == ["mine"]
+
+
+def test_closed_files_travel_silently(interpreters, tmp_path):
+    executor, standby = interpreters(), interpreters()
+    path = str(tmp_path / "text")
+    code = (
+        f"with open({path!r}, 'w') as out: out.write('a')\nwith open({path!r}) as text: text.read()\n"
+        f"with open({path!r}, 'rb') as raw: raw.read()\nwith open({path!r}, 'rb+') as both: both.read()"
+    )
+    cell = executor.run(code)
+    assert cell.unsupported == []
+    standby.apply(cell.delta)
+    facts = "[(type(f).__name__, f.name, f.mode, f.closed) for f in (out, text, raw, both)]"
+    assert standby.evaluate(facts) == executor.evaluate(facts)
+    content = standby.run("text.read()").reply["content"]
+    assert (content["ename"], "closed file" in content["evalue"]) == ("ValueError", True)
+
+
+def test_the_recursion_limit_travels(interpreters):
+    executor, standby = interpreters(), interpreters()
+    standby.apply(executor.run("import sys; sys.setrecursionlimit(5000)").delta)
+    assert standby.evaluate("sys.getrecursionlimit()") == "5000"
+
+
 def test_a_notice_names_a_long_path_shortly(interpreters):
     code = "k = [i for i in range(1)]; k[0] = (n for n in k)\nfor _ in range(100): k = [k]"
     (item,) = interpreters().run(code).unsupported

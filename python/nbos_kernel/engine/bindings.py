@@ -6,6 +6,7 @@ interpreter starts with has been deleted.
 """
 
 from . import table_format as fmt
+from .paths import is_cached_output
 from .types_of import ATOMS, BY_NAME_CHECK, VALUE
 
 _ABSENT = object()
@@ -30,7 +31,12 @@ class _Scope:
         self.unsupported = []
 
     def items(self):
-        return [(k, v) for k, v in list(dict.items(self.namespace)) if type(k) is str]
+        """IPython's names for outputs come last: an object is called by the user's name for it."""
+        items, outputs = [], []
+        for name, value in list(dict.items(self.namespace)):
+            if type(name) is str:
+                (outputs if name[:1] == "_" and is_cached_output(name) else items).append((name, value))
+        return items + sorted(outputs, key=lambda item: not item[0].strip("_"))
 
     def name_of_key(self, text):
         return text

@@ -92,7 +92,7 @@ class Engine:
         for node in walk.nodes:
             if node.parts is not None:
                 delta.put("o:" + node.id, fmt.encode_value(node.parts))
-                unsupported += node.unsupported
+                unsupported += node.take_news()
             node.mark_sent()
         for node_id, node in self.nodes.items():
             if node_id not in reached and node.in_table:

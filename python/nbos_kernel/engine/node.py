@@ -2,6 +2,7 @@
 
 
 from . import kinds
+from .paths import is_cached_output
 
 
 class Node:
@@ -26,6 +27,7 @@ class Node:
         "sent_digest",
         "in_table",
         "unsupported",
+        "told",  # (type, reason) of what the user has been told about it
     )
 
     def __init__(self, node_id, object_type):
@@ -43,7 +45,7 @@ class Node:
         self.refs = frozenset()
         self.parts = None
         self.in_table = False
-        self.unsupported = ()
+        self.unsupported = self.told = ()
 
     def mark_sent(self):
         self.sent_generation = self.generation
@@ -52,6 +54,15 @@ class Node:
         self.bumped = False
         self.in_table = True
         self.parts = None
+
+    def take_news(self):
+        """What the user has not been told: IPython's names move on, from `_` to `__`, to `_3`."""
+        told, self.told = self.told, [(item["type"], item["reason"]) for item in self.unsupported]
+        return [
+            item
+            for item in self.unsupported
+            if (item["type"], item["reason"]) not in told or not is_cached_output(item["path"])
+        ]
 
     @property
     def kind_object(self):

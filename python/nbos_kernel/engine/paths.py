@@ -1,10 +1,19 @@
 """Names for objects inside a namespace: `d['x'].lock`, as a person would write them."""
 
+import re
 import types
 from collections import deque
 
 SEARCH_MAX = 20_000  # objects looked at for one path
 LENGTH_MAX = 120  # of a path that people are to read
+
+
+_CACHED_OUTPUT = re.compile(r"(_{1,3}|_\d+)(?!\w)")
+
+
+def is_cached_output(path):
+    """Does it begin with a name by which IPython keeps what was displayed?"""
+    return _CACHED_OUTPUT.match(path) is not None
 
 
 def find_path(holder, target):

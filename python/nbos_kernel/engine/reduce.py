@@ -281,7 +281,9 @@ def _binary_file(obj, walk):
 
 def _file(obj, options):
     if obj.closed:
-        raise TypeError("it is a closed file")
+        mode = getattr(obj, "mode", "r" if options else "rb")
+        name = getattr(obj, "name", None)
+        return rebuild.closed_file, (os.fspath(name) if isinstance(name, os.PathLike) else name, mode, options)
     if obj.writable():
         raise TypeError("it is open for writing, and its file belongs to one host")
     name = obj.name
