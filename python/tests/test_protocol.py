@@ -45,6 +45,11 @@ def test_adopt_sets_session_directory_and_environment(interpreters, tmp_path):
     assert cell.reply["header"]["session"] == "the-session"
 
 
+def test_the_debugger_keeps_its_advice_to_itself(interpreters):
+    cell = interpreters().run("import os; 'PYDEVD_DISABLE_FILE_VALIDATION' in os.environ")
+    assert cell.result() == "True"
+
+
 def test_a_cell_runs_whichever_of_run_and_request_comes_first(interpreters):
     python = interpreters()
     assert python.run("1 + 1", run_first=True).result() == "2"
