@@ -121,6 +121,7 @@ int stay(local::UpOptions options) {
     if (!started) {
         return complain(started.error());
     }
+    fmt::print(stderr, "{}", supervisor.warning());
     print_where(layout, supervisor.record());
     fmt::print("Ctrl-C stops it; what was computed is kept in {}.\n", layout.data.string());
     std::fflush(stdout);
@@ -132,8 +133,8 @@ void write_line(int fd, const std::string& line) {
     [[maybe_unused]] const auto written = write(fd, line.data(), line.size());
 }
 
-// The detached supervisor tells the waiting command lines: "PERCENT what", then "ok" or "error"
-// with the rest of the stream as the text.
+// The detached supervisor tells the waiting command lines: "PERCENT what", then "ok" (with a
+// warning, or nothing) or "error", with the rest of the stream as the text.
 [[noreturn]] void be_detached(local::UpOptions options, int to_parent) {
     setsid();
     const auto log = options.layout.log("supervisor");
@@ -151,7 +152,8 @@ void write_line(int fd, const std::string& line) {
         const auto started = supervisor.start([to_parent](int percent, std::string_view what) {
             write_line(to_parent, fmt::format("{} {}\n", percent, what));
         });
-        write_line(to_parent, started ? "ok\n" : "error\n" + started.error().what);
+        write_line(to_parent,
+                   started ? "ok\n" + supervisor.warning() : "error\n" + started.error().what);
         close(to_parent);
         if (!started) {
             std::_Exit(1);
@@ -169,9 +171,9 @@ Status follow(int from_child, const local::Layout& layout) {
     bool failed = false;
     bool good = false;
     std::array<char, 4096> line{};
-    while (!good && std::fgets(line.data(), static_cast<int>(line.size()), stream) != nullptr) {
+    while (std::fgets(line.data(), static_cast<int>(line.size()), stream) != nullptr) {
         const std::string_view got(line.data());
-        if (failed) {
+        if (failed || good) {
             text += got;
         } else if (got == "ok\n") {
             good = true;
@@ -184,6 +186,7 @@ Status follow(int from_child, const local::Layout& layout) {
     std::fclose(stream);
     progress.finish();
     if (good) {
+        fmt::print(stderr, "{}", text);
         return ok();
     }
     if (!failed) {

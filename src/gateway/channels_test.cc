@@ -72,6 +72,7 @@ TEST_F(Channels, ACellIsSentAgainWhenItsHostIsLostAndWhenItComesBack) {
     lose("h3", HostState::kDown);
     cells_sent();
     up("h1");
+    report(group_);
     EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
     advance(milliseconds(6'000));  // not started: perhaps it was lost inside
     EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));

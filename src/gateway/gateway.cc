@@ -162,6 +162,7 @@ void Gateway::receive(const HostId& from, std::string_view bytes) {
 void Gateway::handle_rpc(const HostId& from, const cluster::AgentInfo& info) {
     if (info.host == from) {
         hosts_.report(info, ports_.clock.now());
+        kernels_.host_begins_to_report(from);
     }
 }
 

@@ -283,6 +283,12 @@ void KernelService::gone(const cluster::ReplicaGone& gone) {
     }
 }
 
+void KernelService::host_begins_to_report(const HostId& host) {
+    for (const auto& [id, kernel] : kernels_) {
+        kernel->view.forget(host);
+    }
+}
+
 void KernelService::tick(bool settled) {
     ended_.clear();
     for (const auto& [id, kernel] : kernels_) {

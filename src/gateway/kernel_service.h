@@ -105,6 +105,8 @@ public:
 
     void status(const cluster::KernelStatus& status);
     void gone(const cluster::ReplicaGone& gone);
+    // It says all that it has from here on: a replica that it does not name any more is not there.
+    void host_begins_to_report(const HostId& host);
     // `settled`: every host has reported, so what nobody has does not exist.
     void tick(bool settled);
 

@@ -21,6 +21,9 @@ public:
 
     void update(const cluster::KernelStatus& status) { replicas_[status.replica] = status; }
     void remove(ReplicaId replica) { replicas_.erase(replica); }
+    void forget(const HostId& host) {
+        std::erase_if(replicas_, [&](const auto& entry) { return entry.second.host == host; });
+    }
     const std::map<ReplicaId, cluster::KernelStatus>& replicas() const { return replicas_; }
 
     // The report that counts; nullptr: none yet.

@@ -62,7 +62,12 @@ std::optional<ReplicaId> ReplicaReconciler::lost_voter(const Kernel& kernel) con
 Result<HostId> ReplicaReconciler::spare_host(const Kernel& kernel) const {
     policy::PlacementRequest request{.replicas = 1, .excluded = {}};
     for (const auto& [replica, host] : kernel.membership().hosts) {
-        request.excluded.insert(host);
+        const auto* known = hosts_.find(host);
+        const bool came_back_without =
+            known != nullptr && known->state == HostState::kUp && is_lost(kernel, replica, host);
+        if (!came_back_without) {
+            request.excluded.insert(host);
+        }
     }
     for (const auto& [replica, status] : kernel.view.replicas()) {
         request.excluded.insert(status.host);  // left over there, about to be stopped

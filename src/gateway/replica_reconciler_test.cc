@@ -104,6 +104,18 @@ TEST_F(Repair, WithoutASpareHostItSaysSoAndWaitsForOne) {
     expect_start("h4");
 }
 
+TEST_F(Repair, AHostThatCameBackWithoutItsReplicaGetsANewOne) {
+    lose("h4");
+    lose("h3");
+    advance(milliseconds(200));
+    up("h3");  // and says nothing of the replica that it had
+    advance(milliseconds(20'000));
+    const auto starts = link_.take<cluster::StartReplica>();  // more than one: nobody answers
+    ASSERT_FALSE(starts.empty());
+    EXPECT_EQ("h3", starts[0].first);
+    EXPECT_NE(ReplicaId{3}, starts[0].second.replica);
+}
+
 TEST_F(Repair, AReplicaThatWasRemovedIsStoppedWhenItsHostIsBack) {
     group_.replicas.push_back({.id = 9, .host = "h4"});
     group_.strangers = {9};

@@ -65,8 +65,7 @@ Error Recovery::damaged(const std::string& name, std::uint64_t offset,
             .what = fmt::format(
                 "{}/{} is damaged at offset {}: {}. What this host acknowledged would be lost, so "
                 "it does not start. Restore the whole directory from a copy, or move it away and "
-                "start the host empty under a new id: its replicas are then rebuilt from the other "
-                "hosts",
+                "start the host again: its replicas are then made anew from those of other hosts",
                 directory_, name, offset, what)};
 }
 

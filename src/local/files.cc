@@ -91,13 +91,14 @@ Status require_free_space(const std::filesystem::path& path, std::uint64_t bytes
     return ok();
 }
 
-std::string last_lines(const std::filesystem::path& path, std::size_t lines) {
+std::string last_lines(const std::filesystem::path& path, std::size_t lines, std::uintmax_t from) {
     constexpr std::streamoff kTailBytes = 16384;
     std::ifstream file(path, std::ios::binary | std::ios::ate);
     if (!file) {
         return {};
     }
-    file.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(file.tellg()) - kTailBytes));
+    file.seekg(std::max(static_cast<std::streamoff>(from),
+                        static_cast<std::streamoff>(file.tellg()) - kTailBytes));
     std::string text((std::istreambuf_iterator<char>(file)), {});
     while (!text.empty() && text.back() == '\n') {
         text.pop_back();

@@ -22,6 +22,7 @@ Status make_private_directory(const std::filesystem::path& path);
 // Fails, saying what to do, when less than `bytes` are free where `path` is.
 Status require_free_space(const std::filesystem::path& path, std::uint64_t bytes);
 // The last lines of a log, for people; at most 16 KiB of it.
-std::string last_lines(const std::filesystem::path& path, std::size_t lines);
+std::string last_lines(const std::filesystem::path& path, std::size_t lines,
+                       std::uintmax_t from = 0);  // nothing before this byte
 
 }  // namespace nbos::local

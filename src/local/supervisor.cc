@@ -29,8 +29,6 @@ constexpr std::chrono::seconds kStableAfter{60};  // then earlier failures are f
 constexpr milliseconds kPatience{5000};           // between SIGTERM and SIGKILL
 constexpr milliseconds kDeathLimit{5000};         // a SIGKILL takes this long at most
 
-bool is_host(const std::string& name) { return name.starts_with("host-"); }
-
 std::string error_line(std::string_view what) {
     return json::serialize(json::object{{"ok", false}, {"error", what}});
 }

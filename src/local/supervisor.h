@@ -40,6 +40,8 @@ public:
     void serve();
 
     const RunRecord& record() const { return record_; }
+    // After start(): what the user should know of hosts that did not start. Empty: all did.
+    const std::string& warning() const { return warning_; }
 
 private:
     using Moment = std::chrono::steady_clock::time_point;
@@ -53,7 +55,8 @@ private:
         int failures = 0;  // in a row
         Moment started;
         Moment restart_at;
-        int last_status = 0;  // as waitpid gave it
+        int last_status = 0;           // as waitpid gave it
+        std::uintmax_t log_began = 0;  // of the process's own lines in its log
     };
 
     Status prepare();
@@ -67,6 +70,8 @@ private:
     bool gateway_serves() const;  // it knows all kernels, and not only that it is there
     bool lab_answers() const;
     Error would_not_start(const std::string& name) const;
+    std::vector<std::string> ended_children() const;
+    bool can_do_without(const std::vector<std::string>& children) const;
 
     void reap();
     void restart_due();
@@ -79,7 +84,10 @@ private:
     void stop_all();
     void stop_children(bool hosts, std::chrono::milliseconds patience);
 
+    static bool is_host(const std::string& name) { return name.starts_with("host-"); }
+
     UpOptions options_;
+    std::string warning_;
     Plan plan_;
     RunRecord record_;
     std::map<std::string, Child> children_;

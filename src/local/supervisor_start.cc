@@ -229,6 +229,8 @@ Status Supervisor::launch(const std::string& name) {
             std::filesystem::remove_all(old.path(), ignored);
         }
     }
+    const auto log_size = std::filesystem::file_size(child.program.log, ignored);
+    child.log_began = ignored ? 0 : log_size;
     auto process = child.shell ? spawn_host(child.program, *child.shell) : spawn(child.program);
     if (!process) {
         return std::move(process).error().in(name);
@@ -286,7 +288,8 @@ Error Supervisor::would_not_start(const std::string& name) const {
         Errc::kIo,
         fmt::format("{} {}. The end of {}:\n{}", name,
                     child.process.pid == 0 ? describe_exit(child.last_status) : "does not answer",
-                    child.program.log.string(), last_lines(child.program.log, kLogLinesShown)));
+                    child.program.log.string(),
+                    last_lines(child.program.log, kLogLinesShown, child.log_began)));
 }
 
 Status Supervisor::wait_until_healthy(const Report& report) {
@@ -295,13 +298,14 @@ Status Supervisor::wait_until_healthy(const Report& report) {
     bool lab_is_up = !options_.lab;
     std::size_t hosts_up = 0;
     bool serves = false;
-    while (hosts_up < plan_.hosts.size() || !lab_is_up || !serves) {
+    std::size_t wanted = plan_.hosts.size();
+    while (hosts_up < wanted || !lab_is_up || !serves) {
         reap();
-        for (const auto& [name, child] : children_) {
-            if (child.process.pid == 0) {
-                return would_not_start(name);
-            }
+        const auto down = ended_children();
+        if (!down.empty() && !can_do_without(down)) {
+            return would_not_start(down.front());
         }
+        wanted = plan_.hosts.size() - down.size();
         if (stop_requested()) {
             return said(Errc::kIo, "stopped before everything was up");
         }
@@ -310,7 +314,7 @@ Status Supervisor::wait_until_healthy(const Report& report) {
         }
         hosts_up = hosts_that_answer();
         lab_is_up = lab_is_up || lab_answers();
-        serves = hosts_up == plan_.hosts.size() && gateway_serves();
+        serves = hosts_up >= wanted && gateway_serves();
         const auto parts = plan_.hosts.size() + (options_.lab ? 2 : 0);
         const auto done = hosts_up + (options_.lab && lab_is_up ? 2 : 0);
         report(kBegin + static_cast<int>(done * (99 - kBegin) / parts),
@@ -318,7 +322,28 @@ Status Supervisor::wait_until_healthy(const Report& report) {
                            lab_is_up ? "" : ", JupyterLab is starting"));
         std::this_thread::sleep_for(kHealthPoll);
     }
+    for (const auto& name : ended_children()) {
+        warning_ += would_not_start(name).what +
+                    "\n\nThe other hosts serve without it. `nbos host start " + name +
+                    "` tries it again.\n";
+    }
     return ok();
+}
+
+std::vector<std::string> Supervisor::ended_children() const {
+    std::vector<std::string> ended;
+    for (const auto& [name, child] : children_) {
+        if (child.process.pid == 0) {
+            ended.push_back(name);
+        }
+    }
+    return ended;
+}
+
+// A minority of the hosts: their kernels have a majority elsewhere.
+bool Supervisor::can_do_without(const std::vector<std::string>& children) const {
+    return children.size() * 2 < plan_.hosts.size() &&
+           std::ranges::all_of(children, [](const auto& name) { return is_host(name); });
 }
 
 }  // namespace nbos::local

@@ -138,3 +138,26 @@ def test_a_bad_option_says_what_to_do(cluster_folder, arguments, hint):
                                                  check=False)
     assert result.returncode == 1
     assert hint in result.stderr
+
+
+def test_one_damaged_host_does_not_keep_the_others_from_starting(small):
+    kernel_id = small.start_kernel()
+    small.wait_replicas(kernel_id)
+    assert value(small, kernel_id, "kept = 1005") == ""
+    small.down()
+    log = small.data / "hosts" / "host-1" / "log"
+    wal = sorted(log.glob("*.wal"))[0]
+    content = bytearray(wal.read_bytes())
+    content[200] ^= 0xFF
+    wal.write_bytes(content)
+
+    up = small.cli("up", "--detach", "--no-lab", "--port", small.port, "--token", small.token,
+                   "--hosts", 3, "--workspace", small.workspace, check=False)
+    assert up.returncode == 0, up.stderr
+    assert "host-1" in up.stderr and "is damaged" in up.stderr and "move it away" in up.stderr
+    assert value(small, kernel_id, "kept") == "1005"
+
+    log.rename(log.with_name("damaged"))
+    small.start_host("host-1")
+    small.wait_replicas(kernel_id, timeout=90)
+    assert value(small, kernel_id, "kept + 1") == "1006"
