@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import threading
 import time
 
 import pytest
@@ -192,3 +193,38 @@ def test_a_killed_gateway_loses_no_kernel(own_cluster):
         assert (second.text, second.count) == ("42", 2)
         assert second.sessions == first.sessions
     assert own_cluster.gateway_pid() != pid
+
+
+def test_a_stream_of_interrupts_wedges_nothing(cluster, kernel):
+    """A person who hammers the stop button: every cell ends, and what was computed stays."""
+    stop = threading.Event()
+
+    def hammer():
+        while not stop.is_set():
+            cluster.call("POST", f"/api/kernels/{kernel}/interrupt")
+            time.sleep(0.003)
+
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("import time\nkept = 1")
+        hammering = threading.Thread(target=hammer)
+        hammering.start()
+        try:
+            runs = [conversation.execute(f"time.sleep(0.05); y = {i}") for i in range(15)]
+        finally:
+            stop.set()
+            hammering.join()
+        assert {run.status for run in runs} <= {"ok", "error", "aborted"}
+        assert all(run.statuses == ["busy", "idle"] for run in runs)
+        assert not [run.error for run in runs if run.status == "error" and run.error[0] == LOST]
+        assert poll("it computes again", lambda: conversation.execute("kept").text) == "1"
+
+
+def test_a_large_variable_and_a_large_output_arrive_whole(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("import os")
+        assert conversation.execute("big = os.urandom(60_000_000)", timeout=180).status == "ok"
+        run = conversation.execute("print('x' * 70_000_000)", timeout=180)
+        text = "".join(content["text"] for kind, content in run.outputs if kind == "stream")
+        assert (run.status, len(text)) == ("ok", 70_000_001)
+        cluster.migrate(kernel)
+        assert conversation.execute("len(big)", timeout=180).text == "60000000"
