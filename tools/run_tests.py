@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "test-output"
 TAIL_LINES = 60
 SANITIZED_SEEDS = 50
+TARGETS = {"tsan": ["--target", "io_test"]}  # the programs with the ctest label `threads`
 LONG_SEEDS = 100_000
 LONG_LIMIT_S = 24 * 3600
 OPTIONAL_START_S = 50 * 60  # with CI=true; CI ends a run after 90 minutes
@@ -111,7 +112,8 @@ def build(preset, options):
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(options.jobs)}
     code, _ = run_logged(f"configure-{preset}", ["cmake", "--preset", preset], 300)
     if code == 0:
-        code, _ = run_logged(f"build-{preset}", ["cmake", "--build", "--preset", preset], 3600, env)
+        code, _ = run_logged(f"build-{preset}", ["cmake", "--build", "--preset", preset,
+                                                 *TARGETS.get(preset, [])], 3600, env)
     return code == 0
 
 
@@ -225,7 +227,7 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="long simulator runs, and TSan")
     parser.add_argument("--asan", action=argparse.BooleanOptionalAction, default=None,
-                        help="with the AddressSanitizer suite (default: with --long)")
+                        help="with the AddressSanitizer suite (default: yes)")
     parser.add_argument("--tsan", action=argparse.BooleanOptionalAction, default=None,
                         help="with the ThreadSanitizer suite (default: with --long)")
     parser.add_argument("--only", action="append", choices=[suite.name for suite in SUITES],
@@ -236,7 +238,7 @@ def parse():
     if options.tsan is None:
         options.tsan = options.long
     if options.asan is None:
-        options.asan = options.long
+        options.asan = True
     return options
 
 

@@ -190,13 +190,15 @@ protected:
         if (!authorization.empty()) {
             request.headers["authorization"] = authorization;
         }
-        std::optional<jupyter::HttpResponse> answer;
-        gateway_->handle(std::move(request),
-                         [&](jupyter::HttpResponse response) { answer = std::move(response); });
-        if (!answer) {
+        // Shared: an answer that comes later finds this function gone.
+        const auto answer = std::make_shared<std::optional<jupyter::HttpResponse>>();
+        gateway_->handle(std::move(request), [answer](jupyter::HttpResponse response) {
+            *answer = std::move(response);
+        });
+        if (!*answer) {
             return {.status = 0, .content_type = {}, .headers = {}, .body = {}};  // comes later
         }
-        return *answer;
+        return **answer;
     }
 
     FakeClient connect(const std::string& kernel, const std::string& session, bool v1 = false) {
