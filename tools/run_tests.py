@@ -140,6 +140,7 @@ def run_ctest(preset, name, arguments, env):
     summary.unlink(missing_ok=True)
     command = ["ctest", "--preset", preset, "--output-junit", str(summary), *arguments]
     env = {"GTEST_OUTPUT": f"xml:{xml}/", "UBSAN_OPTIONS": "print_stacktrace=1",
+           "TSAN_OPTIONS": f"suppressions={ROOT}/tests/tsan.supp",
            "NBOS_TEST_PYTHON": sys.executable, **env}
     code, log = run_logged(f"ctest-{name}", command, 3600, env)
     return count_programs(name, xml, summary, code, log)

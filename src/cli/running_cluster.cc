@@ -159,6 +159,9 @@ std::string text_of(const json::value& object, std::string_view field) {
     if (value == nullptr || value->is_null()) {
         return {};
     }
+    if (value->is_double()) {
+        return fmt::format("{:.1f}", value->get_double());
+    }
     return value->is_string() ? std::string(value->get_string().c_str()) : json::serialize(*value);
 }
 
