@@ -53,14 +53,19 @@ int list(const Given& given) {
         answer->is_object() ? answer->get_object().if_contains("kernels") : &*answer;
     std::vector<std::vector<std::string>> rows{
         {"KERNEL", "SPEC", "STATE", "EXECUTOR", "QUEUED", "REPLICAS"}};
+    std::string reasons;
     if (kernels != nullptr && kernels->is_array()) {
         for (const auto& kernel : kernels->get_array()) {
             rows.push_back({text_of(kernel, "id"), text_of(kernel, "name"),
                             text_of(kernel, "execution_state"), text_of(kernel, "executor_host"),
                             text_of(kernel, "queued"), replicas_of(kernel)});
+            if (const auto why = text_of(kernel, "reason"); !why.empty()) {
+                reasons += fmt::format("{}: {}\n", text_of(kernel, "id"), why);
+            }
         }
     }
     fmt::print("{}", as_table(rows));
+    fmt::print("{}", reasons);
     return 0;
 }
 

@@ -52,6 +52,19 @@ std::string Kernel::reason() const {
     if (!reported() && first.voters.empty()) {
         return "none of its hosts is connected";
     }
+    const auto& members = membership();
+    const auto away =
+        std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
+            const auto host = members.hosts.find(voter);
+            return host != members.hosts.end() && !view.connected(host->second);
+        });
+    if (static_cast<std::size_t>(away) * 2 >= members.voters.size()) {
+        return fmt::format(
+            "{} of its {} replicas are on hosts that cannot be reached; cells wait until a "
+            "majority "
+            "is back",
+            away, members.voters.size());
+    }
     return {};
 }
 

@@ -37,6 +37,7 @@ public:
     std::optional<HostId> executor() const;
     std::optional<HostId> host_of(ReplicaId replica) const;
     bool serves(const HostId& host) const;  // connected, with a replica that has not failed
+    bool connected(const HostId& host) const { return hosts_->up(host); }
     bool ready(const HostId& host) const { return fitness(host) == Fitness::kReady; }
 
     // Empty unless no replica can serve and at least one said why its interpreter does not start.

@@ -340,7 +340,8 @@ std::vector<std::string> Supervisor::ended_children() const {
     return ended;
 }
 
-// A minority of the hosts: their kernels have a majority elsewhere.
+// A minority of the hosts: most kernels have a majority elsewhere, and the others say what they
+// wait for.
 bool Supervisor::can_do_without(const std::vector<std::string>& children) const {
     return children.size() * 2 < plan_.hosts.size() &&
            std::ranges::all_of(children, [](const auto& name) { return is_host(name); });

@@ -177,9 +177,13 @@ class WsConversation(Conversation):
         (self.socket.send if isinstance(payload, str) else self.socket.send_binary)(payload)
 
     def receive(self, timeout=30):
-        self.socket.settimeout(timeout)
+        end = time.monotonic() + timeout
         try:
-            opcode, data = self.socket.recv_data()
+            opcode = websocket.ABNF.OPCODE_PING
+            # Pings are answered in there, and must not begin the wait anew.
+            while opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+                self.socket.settimeout(max(0.01, end - time.monotonic()))
+                opcode, data = self.socket.recv_data(control_frame=True)
         except websocket.WebSocketTimeoutException as error:
             raise TimeoutError("no message") from error
         except (websocket.WebSocketConnectionClosedException, ConnectionError) as error:

@@ -195,6 +195,26 @@ def test_a_killed_gateway_loses_no_kernel(own_cluster):
     assert own_cluster.gateway_pid() != pid
 
 
+def test_a_kernel_without_its_majority_waits_and_says_so(cluster, kernel):
+    row = cluster.kernel_row(kernel)
+    victims = [r["host"] for r in row["replicas"] if r["host"] != row["owner_host"]]
+    with cluster.connect(kernel) as conversation:
+        conversation.execute("kept = 1")
+        try:
+            for host in victims:
+                cluster.kill_host(host)
+            waiting = conversation.submit("kept + 1")
+            reason = poll("it says why it waits", lambda: cluster.kernel_row(kernel)["reason"])
+            assert "2 of its 3 replicas" in reason and "majority" in reason
+            assert reason in cluster.cli("kernel", "list")
+        finally:
+            for host in victims:
+                cluster.start_host(host)
+            poll("all hosts are up", cluster.all_hosts_up)
+        assert conversation.finish(waiting, timeout=60).text == "2"
+        poll("nothing is left to say", lambda: cluster.kernel_row(kernel)["reason"] == "")
+
+
 def test_a_stream_of_interrupts_wedges_nothing(cluster, kernel):
     """A person who hammers the stop button: every cell ends, and what was computed stays."""
     stop = threading.Event()
