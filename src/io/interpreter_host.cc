@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "io/interpreter_process.h"
@@ -43,6 +44,7 @@ public:
         listening_.reset();
         strangers_.clear();
         processes_.clear();
+        buried_.clear();
         zygotes_.clear();
     }
 
@@ -275,10 +277,9 @@ private:
         if (slot.empty()) {
             return;
         }
-        auto process =
-            std::make_shared<std::unique_ptr<InterpreterProcess>>(std::move(slot.mapped().process));
-        (*process)->signal(SIGKILL);
-        loop_.post([process] { process->reset(); });
+        slot.mapped().process->signal(SIGKILL);
+        buried_.push_back(std::move(slot.mapped().process));
+        loop_.post([self = shared_from_this()] { self->buried_.clear(); });
     }
 
     void later(std::function<void()> work) {
@@ -298,6 +299,9 @@ private:
     std::map<StateSocket*, std::unique_ptr<StateSocket>> strangers_;  // not yet recognised
     std::map<std::string, std::unique_ptr<Zygote>> zygotes_;
     std::map<InterpreterId, Slot> processes_;
+    // Here, not in the loop's queue: a loop that ends first would leave their sockets open, and
+    // the ZeroMQ context waits for every socket.
+    std::vector<std::unique_ptr<InterpreterProcess>> buried_;
     std::uint64_t last_id_ = 0;
 };
 
