@@ -220,8 +220,9 @@ private:
         socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
         socket_.close(ignored);
         tell_closed();
-        // The handler holds this socket and is perhaps on the stack now: it goes in the next turn.
-        asio::post(socket_.get_executor(), [self = shared_from_this()] { self->handler_.reset(); });
+        // The handler holds this socket and is perhaps on the stack now: it goes in the next turn,
+        // or with the loop when there is none.
+        asio::post(socket_.get_executor(), [handler = std::move(handler_)] {});
         if (auto on_end = std::exchange(on_end_, nullptr)) {
             on_end();
         }
