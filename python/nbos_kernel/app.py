@@ -16,12 +16,12 @@ import threading
 import zmq
 from ipykernel.heartbeat import Heartbeat
 from ipykernel.kernelapp import IPKernelApp
-from jupyter_client.session import Session
 from traitlets import default
 from traitlets.config import Config
 
 from .history import install as install_history
 from .interpreter import NbosKernel
+from .kept import KeptSession
 from .link import Link
 
 CHANNELS = ("shell", "stdin", "hb", "iopub", "control")
@@ -62,7 +62,7 @@ class NbosKernelApp(IPKernelApp):
         level = self.log.level
         self.log.setLevel(logging.ERROR)
         try:
-            return Session(parent=self)
+            return KeptSession(parent=self)
         finally:
             self.log.setLevel(level)
 

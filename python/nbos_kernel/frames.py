@@ -9,6 +9,7 @@ import struct
 from json import dumps, loads  # by name: user code may replace them in their module
 
 HELLO, ADOPT, ADOPTED, LOAD, APPLY, APPLIED, RUN, DELTA, SHUTDOWN = range(1, 10)
+RESUME, MESSAGE, SETTLED = range(10, 13)
 
 FRAME_BYTES_MAX = (1 << 32) - 1
 _HEAD = struct.Struct("<IBI")
@@ -31,6 +32,15 @@ def encode(kind, header, body=b""):
 def send(sock, kind, header, body=b""):
     for part in encode(kind, header, body):
         sock.sendall(part)
+
+
+def pack_parts(parts):
+    """Byte strings as one body: u32 length and bytes, each."""
+    out = []
+    for part in parts:
+        view = memoryview(part).cast("B")
+        out += [struct.pack("<I", len(view)), view]
+    return b"".join(out)
 
 
 def receive(sock):

@@ -22,6 +22,7 @@ from ipykernel.ipkernel import IPythonKernel
 from . import frames
 from .engine import Engine
 from .interrupts import Interrupts
+from .kept import Kept
 
 RUN_WAIT_S = 30.0  # how long an execute_request waits for its run frame
 NOTICE_PATHS_MAX = 8  # how many objects the notice under a cell names
@@ -57,13 +58,23 @@ class NbosKernel(IPythonKernel):
         self._run = None
         self._delta_is_due = self._has_begun = False
         self._unsupported = []
+        self._owner = None  # whose this interpreter is: kernel, replica, session
+        self._kept = self.session.kept = Kept()
 
     def start(self):
         super().start()
         if self._link is None:
             return
         loop = asyncio.get_event_loop()
-        self._link.start(loop.call_soon_threadsafe, self._on_frame)
+        at_once = {frames.RESUME: self._repeat, frames.SETTLED: self._forget}
+        self._link.start(
+            loop.call_soon_threadsafe, self._on_frame, at_once, self._hello, self._kept.attached
+        )
+        # From the loop, so that the agent hears of it only when requests can be served.
+        loop.call_soon(self._link.send, frames.HELLO, self._hello())
+        loop.call_soon(self._engine.prepare)  # while nobody waits
+
+    def _hello(self):
         hello = {
             "pid": os.getpid(),
             "token": self._link.token,
@@ -71,9 +82,33 @@ class NbosKernel(IPythonKernel):
             "ipykernel": ipykernel.__version__,
             "engine": self._engine.name,
         }
-        # From the loop, so that the agent hears of it only when requests can be served.
-        loop.call_soon(self._link.send, frames.HELLO, hello)
-        loop.call_soon(self._engine.prepare)  # while nobody waits
+        if self._owner is not None:  # its agent was started again
+            run = self._kept.run
+            fields = ("cell", "epoch", "base")
+            hello["resume"] = {
+                **self._owner,
+                "known": self._sequence is not None,
+                "sequence": self._sequence or 0,
+                "run": {name: run[name] for name in fields} if run else {},
+            }
+        return hello
+
+    def _repeat(self, _header):
+        """Says again what the agent before may not have brought into the log. In the link's thread."""
+        lost, messages, delta = self._kept.repeat()
+        if lost:
+            text = f"({lost} outputs were lost while the agent of this host was down)\n"
+            notice = self.session.msg("stream", {"name": "stderr", "text": text}, messages[0][1]["parent_header"])
+            messages.insert(0, ("iopub", notice, []))
+        for channel, message, buffers in messages:
+            parts = self.session.serialize(message)
+            body = frames.pack_parts([*parts, *buffers])
+            self._link.send(frames.MESSAGE, {"channel": channel}, body)
+        if delta is not None:
+            self._link.send(frames.DELTA, *delta)
+
+    def _forget(self, header):
+        self._kept.forget(header["cell"])
 
     def _on_frame(self, kind, header, body):
         if kind == frames.RUN:
@@ -114,8 +149,11 @@ class NbosKernel(IPythonKernel):
         reseed()
         self._engine.adopt(str(header.get("replica", "")))
         self._sequence = 0
+        self._owner = {name: header.get(name) for name in ("kernel", "replica", "session")}
+        self._link.outlives_agent_s = float(header.get("outlives_agent_s") or 0)
 
     def _load(self, header, body):
+        self._kept.forget()
         self._sequence = None
         self._engine.load(body)
         self._sequence = header["sequence"]
@@ -125,6 +163,7 @@ class NbosKernel(IPythonKernel):
             raise RuntimeError(
                 f"the delta is based on sequence {header['base']}, this interpreter has {self._sequence}"
             )
+        self._kept.forget()
         self._sequence = None
         self._engine.apply(body)
         self._sequence = header["sequence"]
@@ -165,6 +204,7 @@ class NbosKernel(IPythonKernel):
             self._refuse(stream, ident, parent, problem)
             return
         self._run = run
+        self._kept.begin(run)
         self._delta_is_due, self._has_begun = True, False
         self._unsupported = []
         leave_out_counts(self.shell, run.get("spent_counts", 0))
@@ -255,6 +295,7 @@ class NbosKernel(IPythonKernel):
             "ms": round(milliseconds, 3),
             "error": error,
         }
+        self._kept.add_delta(header, delta)
         self._link.send(frames.DELTA, header, delta)
 
     def _notice(self, error):
@@ -280,6 +321,12 @@ class NbosKernel(IPythonKernel):
         if self._run is not None and self._unsupported:
             metadata["notebookos"] = {"unsupported": self._unsupported}
         return metadata
+
+    def _input_request(self, *args, **kwargs):
+        try:
+            return super()._input_request(*args, **kwargs)
+        finally:
+            self._kept.input_came()
 
     def pre_handler_hook(self):
         if self._interrupts is None:

@@ -2,7 +2,11 @@
 
 It imports ipykernel (and what --preload names) once, then waits for JSON lines on the agent's
 socket and forks. It never starts a thread, an event loop or a ZeroMQ context of its own: those do
-not survive a fork. When the socket closes it ends, and its children with it (PR_SET_PDEATHSIG).
+not survive a fork. When it ends its children end with it (PR_SET_PDEATHSIG).
+
+When the socket closes the agent is gone. With a --lifeline (a pipe whose other end is held by the
+process that starts agents again) the zygote stays, for its children: it ends with the last of them,
+or when the lifeline breaks, because then nobody will come for them. Without one it ends at once.
 
     {"op": "fork", "token": T, "dir": D, "state_socket": PATH}  ->  {"token": T, "pid": P}
     a child has ended  ->  {"token": T, "pid": P, "exit": code, "signal": n}
@@ -32,7 +36,8 @@ _SEED_IS_OURS = "NBOS_HASH_SEED_IS_OURS"
 
 
 class Zygote:
-    def __init__(self, path):
+    def __init__(self, path, lifeline=None):
+        self._lifeline = lifeline
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.connect(path)
         self._children = {}  # pid -> token
@@ -51,10 +56,28 @@ class Zygote:
                 os.read(self._wake_read, 4096)
             self._reap()
             if self._sock in ready and not self._read():
+                break
+        if self._lifeline is not None:
+            self._sock = None
+            self._outlive()
+
+    def _outlive(self):
+        """Nobody reads the standard error of the children any more: so that none of them waits."""
+        while self._children:
+            ready, _, _ = select.select([self._wake_read, self._lifeline, 2], [], [])
+            if self._lifeline in ready:
                 return
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+            if 2 in ready:
+                os.read(2, 65536)
+            self._reap()
 
     def _read(self):
-        data = self._sock.recv(65536)
+        try:
+            data = self._sock.recv(65536)
+        except OSError:
+            return False
         if not data:
             return False
         *lines, self._pending = (self._pending + data).split(b"\n")
@@ -80,7 +103,12 @@ class Zygote:
         self._say({"token": request["token"], "pid": pid})
 
     def _say(self, message):
-        self._sock.sendall(json.dumps(message).encode() + b"\n")
+        if self._sock is None:
+            return
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # the agent is gone; serve() sees it, too
 
     def _reap(self):
         while self._children:
@@ -157,6 +185,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="nbos_kernel.zygote", description=__doc__.splitlines()[0])
     parser.add_argument("--socket", required=True, help="the agent's zygote socket")
+    parser.add_argument("--lifeline", type=int, help="a descriptor that breaks when nobody is left")
     parser.add_argument("--preload", default="", help="modules to import first, comma-separated")
     args = parser.parse_args(argv)
     _fix_hash_seed(argv)
@@ -175,7 +204,7 @@ def main(argv=None):
             importlib.import_module(name)
         except ImportError as error:
             print(f"nbos_kernel.zygote: cannot preload {name}: {error}", file=sys.stderr)
-    zygote = Zygote(args.socket)
+    zygote = Zygote(args.socket, args.lifeline)
     gc.collect()
     gc.freeze()
     zygote.serve()

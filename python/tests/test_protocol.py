@@ -324,3 +324,36 @@ def test_an_executor_deletes_only_what_the_table_has(interpreters):
         for standby in three:
             assert standby is executor or standby.apply(cell.delta)["ok"]
     assert cell.result() == "1"
+
+
+def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
+    python = agent.start(outlives_agent_s=60)
+    python.run("x = 1")
+    frames.send(python.link, frames.SETTLED, {"cell": 1})
+    msg_id = python.start_cell("import time; print('a', flush=True); time.sleep(1); x = 2; print('b'); x")
+    while python.receive(python.iopub)["msg_type"] != "stream":
+        pass
+    python.link.close()
+    for sock in (python.shell, python.stdin, python.control, python.iopub):
+        sock.close()
+    link, _ = agent._accept(agent._state)
+    kind, hello, _ = frames.receive(link)
+    run = {"cell": 2, "epoch": 1, "base": 1}
+    owner = {"kernel": "k1", "replica": 1, "session": "s1", "known": True, "sequence": 1, "run": run}
+    assert (kind, hello["token"], hello["resume"]) == (frames.HELLO, python.token, owner)
+    frames.send(link, frames.RESUME, {})
+    repeated = []
+    while not repeated or repeated[-1][0] != frames.DELTA:
+        repeated.append(frames.receive(link))
+    texts = [body for kind, header, body in repeated if kind == frames.MESSAGE]
+    assert b'"a\\n"' in b"".join(texts)
+    assert repeated[-1][1]["msg_id"] == msg_id
+    frames.send(link, frames.SHUTDOWN, {})
+    assert agent.report()["token"] == python.token
+    link.close()
+
+
+def test_an_interpreter_that_nobody_comes_for_ends(agent):
+    python = agent.start(outlives_agent_s=0.5)
+    python.link.close()
+    assert agent.report()["token"] == python.token

@@ -236,6 +236,13 @@ void Agent::interpreter_ready(InterpreterId id) {
     }
 }
 
+void Agent::interpreter_resumed(InterpreterId id, const Survivor& survivor) {
+    if (auto* replica = owner(id)) {
+        replica->interpreter_resumed(survivor);
+        groups_.flush();
+    }
+}
+
 void Agent::interpreter_applied(InterpreterId id, Sequence sequence, bool ok,
                                 const std::string& error) {
     if (auto* replica = owner(id)) {

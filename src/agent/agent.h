@@ -49,6 +49,7 @@ public:
 
     // InterpreterListener
     void interpreter_ready(InterpreterId id) override;
+    void interpreter_resumed(InterpreterId id, const Survivor& survivor) override;
     void interpreter_applied(InterpreterId id, Sequence sequence, bool ok,
                              const std::string& error) override;
     void interpreter_delta(InterpreterId id, CellNumber cell, Epoch epoch, Bytes delta,

@@ -55,7 +55,15 @@ CellRun::CellRun(replica::Standing claim, replica::QueuedCell cell, Sequence bas
                  CellRunLimits limits)
     : claim_(claim), cell_(std::move(cell)), base_(base), limits_(limits) {}
 
+bool CellRun::is_repeated(const jupyter::Message& message) {
+    const auto header = jupyter::parse_header(message.header);
+    return repeats_ && header && !repeats_->insert(header->msg_id).second;
+}
+
 CellRun::Relay CellRun::take(const jupyter::Message& message) {
+    if (is_repeated(message)) {
+        return Relay::kHeld;
+    }
     const auto type = type_of(message);
     if (message.channel == jupyter::Channel::kShell) {
         if (type == "execute_reply") {

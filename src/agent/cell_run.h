@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@ public:
     const replica::QueuedCell& cell() const { return cell_; }
     Sequence base() const { return base_; }
 
+    // Its interpreter outlived the agent before, and says again what it kept: what comes both ways
+    // is taken once.
+    void expect_repeats() { repeats_.emplace(); }
+
     // What to do with a message of the interpreter whose parent is this cell.
     enum class Relay : std::uint8_t { kNow, kHeld };
     Relay take(const jupyter::Message& message);
@@ -52,6 +57,7 @@ public:
 
 private:
     void keep_output(const jupyter::Message& message, const std::string& type);
+    bool is_repeated(const jupyter::Message& message);
 
     replica::Standing claim_;
     replica::QueuedCell cell_;
@@ -63,6 +69,7 @@ private:
     bool proposed_ = false;
     std::deque<std::string> outputs_;  // encoded
     std::size_t outputs_bytes_ = 0;
+    std::optional<std::set<std::string>> repeats_;  // message ids, when they may come twice
 };
 
 // The status field of an execute_reply's content; kError when it has none.

@@ -22,7 +22,14 @@ KernelReplica::KernelReplica(KernelId kernel, ReplicaId self, Ports ports, Repli
       self_(self),
       ports_(ports),
       limits_(limits),
-      interpreter_(ports.interpreters, [this] { return image(); }) {}
+      interpreter_(ports.interpreters, {.adoption = [this] { return adoption(); },
+                                        .state =
+                                            [this] {
+                                                const bool any = machine_.sequence().value > 0;
+                                                return ReplicaInterpreter::State{
+                                                    machine_.sequence(),
+                                                    any ? machine_.table().as_delta() : Bytes()};
+                                            }}) {}
 
 raft::Node& KernelReplica::node() {
     auto* found = ports_.groups.find(GroupId{kernel_.value});
@@ -36,20 +43,18 @@ const raft::Node& KernelReplica::node() const {
 
 bool KernelReplica::leads() const { return node().role() == raft::Role::kLeader; }
 
-ReplicaInterpreter::Image KernelReplica::image() const {
+Adoption KernelReplica::adoption() const {
     const auto& known = machine_.options();
     const auto& options = known ? known : wished_options_;
     NBOS_CHECK(options.has_value(), "an interpreter for a kernel that is not configured");
-    const bool has_state = machine_.sequence().value > 0;
-    return {.adoption = {.kernel = kernel_,
-                         .replica = self_,
-                         .session = known ? machine_.session() : options->session,
-                         .spec = options->spec,
-                         .cwd = options->cwd,
-                         .username = options->username,
-                         .env = options->env},
-            .sequence = machine_.sequence(),
-            .table = has_state ? machine_.table().as_delta() : Bytes()};
+    return {.kernel = kernel_,
+            .replica = self_,
+            .session = known ? machine_.session() : options->session,
+            .spec = options->spec,
+            .cwd = options->cwd,
+            .username = options->username,
+            .env = options->env,
+            .outlives_agent = limits_.silence_grace};
 }
 
 // ---- proposing ----
@@ -97,7 +102,8 @@ void KernelReplica::restore(const raft::Snapshot& snapshot) {
     started_.reset();
     claimed_.reset();
     if (was_started || machine_.options()) {
-        interpreter_.start();
+        interpreter_.start_or_keep_survivor();
+        settle_survivor();
     }
     changed();
 }
@@ -110,6 +116,7 @@ void KernelReplica::apply(const raft::Entry& entry) {
             std::visit([this](const auto& e) { on(e); }, event);
         }
     }
+    settle_survivor();
     pump_proposals();
     claim_next();
     compact_when_due();  // the status follows at the next tick: a cell is several entries
@@ -152,7 +159,9 @@ void KernelReplica::on(const replica::CellClaimed& event) {
     claims_of_this_life_.clear();  // earlier ones are void by now, or of this same claim
     if (!of_this_life) {
         // This agent was restarted: user code may have begun in its life before, and must not begin
-        // twice. watch_executor() reports the loss once the log has been replayed.
+        // twice. Its interpreter may have outlived that (settle_survivor); else watch_executor()
+        // reports the loss once the log has been replayed.
+        own_loss_ = "its agent was restarted while the cell ran";
         return;
     }
     run_.emplace(event.claim, event.cell, machine_.sequence(), limits_.cell);
@@ -189,8 +198,11 @@ void KernelReplica::on(const replica::CellEnded& event) {
 
 void KernelReplica::settle_own_result(const replica::CellEnded& event) {
     if (started_ == event.cell.number && run_ && run_->proposed()) {
-        interpreter_.executed(event.sequence);
+        interpreter_.executed(event.cell.number, event.sequence);
         return;
+    }
+    if (interpreter_.survives()) {
+        return;  // settle_survivor() knows more
     }
     // Its result was accepted, but by an interpreter that is gone: this one is being loaded.
     rebuild_interpreter("its state is older than its own last result");
@@ -211,7 +223,7 @@ void KernelReplica::on(const replica::WasReset&) {
     started_.reset();
     claimed_.reset();
     waiting_.clear();
-    interpreter_.start();
+    interpreter_.start_or_keep_survivor();
 }
 
 void KernelReplica::on(const replica::Void& event) {
@@ -366,65 +378,11 @@ void KernelReplica::answer(const std::string& session, const std::string& msg_id
     ports_.gateways.send(ended);
 }
 
-// An interrupt at the wrong moment, or a defect, may cost an interpreter the answer that it owes.
-void KernelReplica::watch_own_cell() {
-    if (!run_ || !started_ || !run_->idle() || run_->complete()) {
-        idle_since_.reset();
-        return;
-    }
-    if (!idle_since_) {
-        idle_since_ = now_;
-    } else if (now_ - *idle_since_ > limits_.unfinished_grace) {
-        idle_since_.reset();
-        loss_proposed_ = run_->claim().epoch;
-        loss_proposed_at_ = now_;
-        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
-                                      "its interpreter is idle again, but has not said how the "
-                                      "cell ended"});
-        rebuild_interpreter("it owes the result of its cell");
-    }
-}
-
-// ---- the executor elsewhere ----
-
-void KernelReplica::watch_executor() {
-    const auto& claim = machine_.standing();
-    if (!claim ||
-        (loss_proposed_ == claim->epoch && now_ < loss_proposed_at_ + limits_.proposal_retry)) {
-        return;
-    }
-    std::string why;
-    if (claim->replica == self_) {
-        if (run_ || started_) {
-            return;
-        }
-        why = "its agent was restarted while the cell ran";
-    } else if (!leads()) {
-        return;
-    } else if (const auto host = node().membership().hosts.find(claim->replica);
-               host == node().membership().hosts.end()) {
-        why = "its replica was removed while the cell ran";
-    } else if (ports_.hosts.state(host->second) == HostWatch::State::kDead) {
-        why = "host " + host->second.value + " is gone";
-    } else if (ports_.hosts.state(host->second) == HostWatch::State::kSilent &&
-               now_ - ports_.hosts.since(host->second) > limits_.silence_grace) {
-        why = "host " + host->second.value + " has been silent for longer than the grace";
-    } else {
-        return;
-    }
-    loss_proposed_ = claim->epoch;
-    loss_proposed_at_ = now_;
-    propose(replica::ExecutorLost{claim->cell, claim->epoch, why});
-}
-
 // ---- the interpreter ----
 
 void KernelReplica::interpreter_ready() {
     interpreter_.on_ready();
-    while (!waiting_.empty()) {
-        ports_.interpreters.send(*interpreter_.id(), waiting_.front());
-        waiting_.pop_front();
-    }
+    send_waiting();
     answer_restarts();
     claim_next();
     changed();
@@ -440,14 +398,21 @@ void KernelReplica::interpreter_applied(Sequence sequence, bool ok, const std::s
 void KernelReplica::interpreter_ended(const std::string& why) {
     interpreter_.on_ended(why);
     if (run_ && started_) {
-        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch,
-                                      "its interpreter ended: " + why});
+        own_loss_ = "its interpreter ended: " + why;
+        propose(replica::ExecutorLost{run_->claim().cell, run_->claim().epoch, own_loss_});
         loss_proposed_ = run_->claim().epoch;
         loss_proposed_at_ = now_;
         run_.reset();  // a result that was proposed already may still win: then it counts
         started_.reset();
     }
     changed();
+}
+
+void KernelReplica::send_waiting() {
+    while (!waiting_.empty()) {
+        ports_.interpreters.send(*interpreter_.id(), waiting_.front());
+        waiting_.pop_front();
+    }
 }
 
 void KernelReplica::to_interpreter(const jupyter::Message& message) {
@@ -457,92 +422,6 @@ void KernelReplica::to_interpreter(const jupyter::Message& message) {
     } else if (waiting_.size() < limits_.waiting_messages_max) {
         waiting_.push_back(message);
     }
-}
-
-// ---- requests ----
-
-void KernelReplica::handle(const cluster::ClientMessage& message) {
-    const auto header = jupyter::parse_header(message.message.header);
-    const bool cell = message.message.channel == jupyter::Channel::kShell && header &&
-                      header->msg_type == "execute_request";
-    if (cell) {
-        submit(message.message);
-    } else {
-        to_interpreter(message.message);
-    }
-}
-
-void KernelReplica::handle(const cluster::Interrupt& request) {
-    if (run_ && started_ && interpreter_.id()) {
-        ports_.interpreters.interrupt(*interpreter_.id());
-    } else if (!machine_.standing()) {
-        for (const auto& cell : machine_.queue()) {
-            propose(replica::Cancel{cell.number, "interrupted while it waited"});
-        }
-    }
-    reply(request.request, ok());
-}
-
-void KernelReplica::handle(const cluster::Restart& request) {
-    restarts_[request.request] = request.session;
-    if (machine_.session() != request.session) {
-        propose(replica::Reset{request.session});
-    }
-    answer_restarts();
-}
-
-void KernelReplica::answer_restarts() {
-    const auto done = [this](const auto& wish) {
-        if (wish.second != machine_.session() || !interpreter_.current(machine_.sequence())) {
-            return false;
-        }
-        reply(wish.first, ok());
-        return true;
-    };
-    std::erase_if(restarts_, done);
-}
-
-void KernelReplica::handle(const cluster::Lead& request) {
-    if (!leads()) {
-        node().transfer_leadership(self_);
-    }
-    reply(request.request, ok());
-}
-
-void KernelReplica::handle(const cluster::ChangeMembers& request) {
-    member_change_.emplace(request);
-    step_member_change();
-}
-
-void KernelReplica::step_member_change() {
-    if (!member_change_) {
-        return;
-    }
-    if (const auto status = member_change_->step(node())) {
-        const auto request = member_change_->request();
-        member_change_.reset();
-        reply(request, *status);
-    }
-}
-
-void KernelReplica::handle(const cluster::KillInterpreter& request) {
-    if (interpreter_.id()) {
-        ports_.interpreters.crash(*interpreter_.id());
-        reply(request.request, ok());
-    } else {
-        reply(request.request, Error{.code = Errc::kNotFound,
-                                     .what = "this replica has no live interpreter to kill"});
-    }
-}
-
-void KernelReplica::reply(std::uint64_t request, const Status& status) {
-    cluster::Reply message{.request = request};
-    if (!status) {
-        message.ok = false;
-        message.code = status.error().code;
-        message.what = status.error().what;
-    }
-    ports_.gateways.send(message);
 }
 
 // ---- time, status ----
@@ -556,6 +435,7 @@ void KernelReplica::tick(Instant now) {
     pump_proposals();
     step_member_change();
     watch_own_cell();
+    watch_isolation();
     watch_executor();
     hand_over_when_unable();
     claim_next();

@@ -83,6 +83,7 @@ public:
 
     // ---- from the interpreter ----
     void interpreter_ready();
+    void interpreter_resumed(const Survivor& survivor);
     void interpreter_applied(Sequence sequence, bool ok, const std::string& error);
     void interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta, const std::string& error);
     void interpreter_message(jupyter::Message message);
@@ -112,7 +113,12 @@ private:
     void claim_next();
     void start_cell();
     void finish_cell();  // all of it has arrived: propose the result
+    void settle_survivor();
+    void take_up_cell();
+    void resume_interpreter();
+    void send_waiting();
     void watch_own_cell();
+    void watch_isolation();
     void settle_own_result(const replica::CellEnded& event);
     void watch_executor();
     void hand_over_when_unable();
@@ -127,7 +133,7 @@ private:
     void compact_when_due();
     void changed();  // the status may have changed: tell the gateways if it has
     cluster::KernelStatus status() const;
-    ReplicaInterpreter::Image image() const;
+    Adoption adoption() const;
 
     KernelId kernel_;
     ReplicaId self_;
@@ -145,7 +151,9 @@ private:
     std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
     std::optional<Epoch> loss_proposed_;
     Instant loss_proposed_at_{};
-    std::optional<Instant> idle_since_;  // the interpreter, with its cell not complete
+    std::optional<Instant> isolated_since_;  // no majority of the kernel's hosts is heard
+    std::string own_loss_;                   // why user code of the standing claim of ours is gone
+    std::optional<Instant> idle_since_;      // the interpreter, with its cell not complete
     std::deque<jupyter::Message> waiting_;
     std::map<std::uint64_t, std::string> restarts_;  // request -> session
     std::optional<MemberChange> member_change_;

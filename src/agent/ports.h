@@ -1,8 +1,10 @@
 // What the agent needs from the outside, as interfaces that io/ implements and tests fake.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +26,7 @@ struct Adoption {
     std::string cwd;
     std::string username;
     std::map<std::string, std::string> env;
+    std::chrono::milliseconds outlives_agent{0};  // waits so long for its agent to come back
 };
 
 // What an interpreter must know of a cell before its execute_request.
@@ -35,13 +38,33 @@ struct RunOrder {
     std::uint32_t spent_counts = 0;  // execution counts to leave out: lost cells have shown them
 };
 
+// What an interpreter that outlived its agent has: it says so when the agent is there again.
+struct Survivor {
+    std::string session;
+    std::optional<Sequence> sequence;  // empty: it was in the middle of a change
+    struct Run {                       // begun under the agent before, perhaps ended since
+        CellNumber cell;
+        Epoch epoch;
+        Sequence base;
+    };
+    std::optional<Run> run;
+};
+
 // The interpreter processes of this host (docs/reference/interpreter-protocol.md). Commands to one
 // interpreter keep their order; answers come through InterpreterListener, never from inside a call.
 class Interpreters {
 public:
     virtual ~Interpreters() = default;
 
-    virtual InterpreterId start(const Adoption& adoption) = 0;  // a warm one when there is one
+    // A warm one when there is one; before that one that outlived an earlier agent on this host
+    // and is this very replica's: then interpreter_resumed comes instead of interpreter_ready.
+    virtual InterpreterId start(const Adoption& adoption) = 0;
+    // It is one that outlived its agent and was not resumed yet.
+    virtual bool survives(InterpreterId) const { return false; }
+    // The survivor goes on here: what it kept of its cell comes again, by message and delta.
+    virtual void resume(InterpreterId) {}
+    // The end of its cell is in the log: it need not keep anything of it.
+    virtual void settled(InterpreterId, CellNumber) {}
     virtual void load(InterpreterId id, Sequence sequence, Bytes table) = 0;
     virtual void apply(InterpreterId id, Sequence base, Sequence sequence, Bytes delta) = 0;
     // The execute_request with this message id follows by send(): capture what it changes.
@@ -57,6 +80,7 @@ class InterpreterListener {
 public:
     virtual ~InterpreterListener() = default;
     virtual void interpreter_ready(InterpreterId id) = 0;  // adopted; takes commands
+    virtual void interpreter_resumed(InterpreterId, const Survivor&) {}
     virtual void interpreter_applied(InterpreterId id, Sequence sequence, bool ok,
                                      const std::string& error) = 0;
     // Empty `error`: `delta` is what the cell changed (state/state_table.h).

@@ -20,8 +20,8 @@ Instant pause_after(int failures) {
 
 }  // namespace
 
-ReplicaInterpreter::ReplicaInterpreter(Interpreters& port, MakeImage image)
-    : port_(port), image_(std::move(image)) {}
+ReplicaInterpreter::ReplicaInterpreter(Interpreters& port, Source source)
+    : port_(port), source_(std::move(source)) {}
 
 ReplicaInterpreter::~ReplicaInterpreter() { stop(); }
 
@@ -32,19 +32,31 @@ void ReplicaInterpreter::start() {
     stopped_ = false;
     retry_at_.reset();
     ready_ = false;
-    auto image = image_();
-    id_ = port_.start(image.adoption);
-    applied_ = Sequence{0};
-    loaded_from_ = image.sequence;
-    if (image.sequence.value > 0) {
-        port_.load(*id_, image.sequence, std::move(image.table));
+    applied_ = sent_ = Sequence{0};
+    survivor_.reset();
+    id_ = port_.start(source_.adoption());
+    survives_ = port_.survives(*id_);
+}
+
+void ReplicaInterpreter::start_or_keep_survivor() {
+    if (!survives_) {
+        start();
     }
+}
+
+void ReplicaInterpreter::resume(Sequence sequence) {
+    survives_ = false;
+    survivor_.reset();
+    ready_ = true;
+    applied_ = sent_ = sequence;
+    failures_ = 0;
+    port_.resume(*id_);
 }
 
 void ReplicaInterpreter::stop() {
     stopped_ = true;
     retry_at_.reset();
-    ready_ = false;
+    ready_ = survives_ = false;
     if (id_) {
         port_.discard(*id_);
         id_.reset();
@@ -62,18 +74,28 @@ std::string ReplicaInterpreter::describe(Sequence sequence) const {
 }
 
 void ReplicaInterpreter::apply(Sequence base, Sequence sequence, Bytes delta) {
-    if (id_) {
+    if (id_ && ready_ && sequence > sent_) {  // one that is not ready is loaded when it is
+        sent_ = sequence;
         port_.apply(*id_, base, sequence, std::move(delta));
     }
 }
 
-void ReplicaInterpreter::executed(Sequence sequence) { applied_ = sequence; }
+void ReplicaInterpreter::executed(CellNumber cell, Sequence sequence) {
+    applied_ = sent_ = sequence;
+    if (id_) {
+        port_.settled(*id_, cell);
+    }
+}
 
 void ReplicaInterpreter::on_ready() {
     ready_ = true;
-    if (loaded_from_.value == 0) {
+    auto state = source_.state();
+    if (state.sequence.value == 0) {
         failures_ = 0;
+        return;
     }
+    sent_ = state.sequence;
+    port_.load(*id_, state.sequence, std::move(state.table));
 }
 
 bool ReplicaInterpreter::on_applied(Sequence sequence, bool ok, const std::string& error) {
@@ -93,6 +115,7 @@ bool ReplicaInterpreter::on_applied(Sequence sequence, bool ok, const std::strin
 
 void ReplicaInterpreter::on_ended(const std::string& why) {
     id_.reset();
+    survives_ = false;
     fail(why);
 }
 

@@ -1,8 +1,6 @@
 #include "cli/run_agent.h"
 
 #include <fmt/core.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -13,6 +11,7 @@
 
 #include "agent/agent.h"
 #include "base/log.h"
+#include "cli/agent_warden.h"
 #include "cli/version_number.h"
 #include "io/event_loop.h"
 #include "io/hosts_file.h"
@@ -34,29 +33,6 @@ constexpr int kHeartbeatTicks = 2;
 constexpr std::string_view kGatewayPrefix = "gateway";
 
 bool is_gateway(const HostId& peer) { return peer.value.rfind(kGatewayPrefix, 0) == 0; }
-
-// Socket paths end at 107 bytes, so sockets do not live in the data directory.
-class RuntimeDirectory {
-public:
-    RuntimeDirectory() {
-        const char* base = getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): at start-up
-        std::string path = std::string(base != nullptr ? base : "/tmp") + "/nbos-XXXXXX";
-        if (path.size() > 60) {
-            path = "/tmp/nbos-XXXXXX";
-        }
-        path_ = mkdtemp(path.data()) != nullptr ? path : std::string();
-    }
-    ~RuntimeDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    RuntimeDirectory(const RuntimeDirectory&) = delete;
-    RuntimeDirectory& operator=(const RuntimeDirectory&) = delete;
-    const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
-};
 
 cluster::AgentInfo describe(const std::string& host) {
     const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
@@ -81,14 +57,16 @@ std::map<std::string, io::ZygoteCommand> zygote_commands(const AgentOptions& opt
 // The process: the agent, and what plugs its ports into io/.
 class AgentProcess final : public raft::PeerLink, public agent::GatewayLink {
 public:
-    explicit AgentProcess(const AgentOptions& options)
+    AgentProcess(const AgentOptions& options, const AgentGround& ground)
         : options_(options),
+          ground_(ground),
           hosts_file_(options.hosts_file),
-          interpreters_(loop_, {.directory = runtime_.path(),
+          interpreters_(loop_, {.directory = ground.directory,
                                 .workspace = options.workspace,
                                 .zygotes = zygote_commands(options),
                                 .default_spec = "python3",
-                                .warm = options.warm}) {}
+                                .warm = options.warm,
+                                .lifeline = ground.lifeline}) {}
 
     Status open() {
         std::filesystem::create_directories(options_.data_dir);
@@ -110,7 +88,11 @@ public:
             return std::move(tls).error().in("read the certificates");
         }
         auto transport = io::PeerTransport::open(
-            loop_, {.self = HostId{options_.host}, .tls = *tls, .listen = options_.listen},
+            loop_,
+            {.self = HostId{options_.host},
+             .tls = *tls,
+             .listen = options_.listen,
+             .listener = ground_.listener},
             [this](const HostId& from, io::FrameKind kind, std::string_view payload) {
                 receive(from, kind, payload);
             },
@@ -209,7 +191,7 @@ private:
     }
 
     const AgentOptions& options_;
-    RuntimeDirectory runtime_;
+    const AgentGround& ground_;
     io::EventLoop loop_;
     io::HostsFile hosts_file_;
     io::InterpreterHost interpreters_;
@@ -223,13 +205,15 @@ private:
 
 int run_agent(const AgentOptions& options) {
     set_log_name("agent " + options.host);
-    AgentProcess process(options);
-    if (const auto opened = process.open(); !opened) {
-        log_error("agent", "{}", opened.error().what);
-        return 1;
-    }
-    process.run();
-    return 0;
+    return guard_agent(options.listen, [&options](const AgentGround& ground) {
+        AgentProcess process(options, ground);
+        if (const auto opened = process.open(); !opened) {
+            log_error("agent", "{}", opened.error().what);
+            return 1;
+        }
+        process.run();
+        return 0;
+    });
 }
 
 }  // namespace nbos::cli

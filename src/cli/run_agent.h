@@ -1,4 +1,5 @@
-// `nbos agent`: one host of a cluster, until it is told to stop.
+// `nbos agent`: one host of a cluster, until it is told to stop. An agent that crashes is started
+// again under the interpreters that it had (agent_warden.h).
 #pragma once
 
 #include <string>

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/log.h"
+#include "io/event_loop.h"
+#include "io/interpreter_owner.h"
 #include "io/interpreter_process.h"
 #include "io/zygote.h"
 #include "jupyter/json_field.h"
@@ -20,6 +22,7 @@ namespace {
 using agent::InterpreterId;
 
 constexpr std::chrono::milliseconds kProbePause{50};
+constexpr std::chrono::milliseconds kAwayPause{300};
 constexpr std::chrono::seconds kRefillPause{1};
 constexpr std::chrono::seconds kWarmRetry{5};
 
@@ -32,6 +35,7 @@ public:
 
     void listen(agent::InterpreterListener& listener) {
         listener_ = &listener;
+        find_survivors();
         state_path_ = options_.directory + "/state.sock";
         listening_ = std::make_unique<StateListener>(
             loop_, state_path_,
@@ -50,6 +54,9 @@ public:
 
     InterpreterId start(const agent::Adoption& adoption) {
         const auto spec = adoption.spec.empty() ? options_.default_spec : adoption.spec;
+        if (const auto survivor = claim_survivor(adoption)) {
+            return *survivor;
+        }
         for (auto& [id, slot] : processes_) {
             if (slot.spec == spec && !slot.adoption && slot.process->warm()) {
                 slot.adoption = adoption;
@@ -69,19 +76,116 @@ public:
     }
 
     void discard(InterpreterId id) { bury(id); }
+    bool survives(InterpreterId id) const {
+        const auto found = processes_.find(id);
+        return found != processes_.end() && found->second.owner;
+    }
+
+    void resume(InterpreterId id) {
+        if (const auto found = processes_.find(id); found != processes_.end()) {
+            found->second.owner.reset();
+            found->second.process->resume();
+        }
+    }
 
 private:
     struct Slot {
         std::string spec;
         std::optional<agent::Adoption> adoption;  // empty: warm, or becoming warm
         std::unique_ptr<InterpreterProcess> process;
+        std::optional<InterpreterOwner> owner =
+            {};                                    // it outlived its agent, and is not resumed yet
+        bool claimed = false;                      // by its replica
+        std::optional<agent::Survivor> back = {};  // has said what it has
     };
+
+    // ---- what outlived an agent before this one ----
+
+    void find_survivors() {
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(options_.directory, ignored)) {
+            const auto path = entry.path().string();
+            auto owner = read_owner(path);
+            if (!owner) {
+                std::filesystem::remove_all(path, ignored);
+                continue;
+            }
+            const InterpreterId id{++last_id_};
+            log_info("interpreters", "process {} of kernel {} has outlived its agent", owner->pid,
+                     owner->kernel.value.str());
+            auto process = std::make_unique<InterpreterProcess>(
+                loop_, zmq_, entry.path().filename(), path, callbacks(id), owner->pid);
+            const auto spec = owner->spec;
+            processes_[id] = {spec, agent::Adoption{}, std::move(process), std::move(owner)};
+        }
+        if (!processes_.empty()) {
+            loop_.after(options_.survivors_wait,
+                        [self = shared_from_this()] { self->end_unclaimed(); });
+            watch_away();
+        }
+    }
+
+    // One that ends before it has connected again is not missed by its socket.
+    void watch_away() {
+        std::vector<InterpreterId> gone;
+        bool any = false;
+        for (const auto& [id, slot] : processes_) {
+            any = any || slot.process->away();
+            if (slot.process->away() && !read_owner(slot.process->directory())) {
+                gone.push_back(id);
+            }
+        }
+        for (const auto id : gone) {
+            end(id, "it ended while its agent was being started again");
+        }
+        if (any && listener_ != nullptr) {
+            loop_.after(kAwayPause, [self = shared_from_this()] { self->watch_away(); });
+        }
+    }
+
+    std::optional<InterpreterId> claim_survivor(const agent::Adoption& adoption) {
+        for (auto& [id, slot] : processes_) {
+            if (slot.owner && slot.owner->kernel == adoption.kernel &&
+                slot.owner->replica == adoption.replica && !slot.claimed) {
+                slot.claimed = true;
+                slot.adoption = adoption;
+                if (slot.back) {
+                    later([this, id = id] { came_back(id, *processes_.at(id).back); });
+                }
+                return id;
+            }
+        }
+        return std::nullopt;
+    }
+
+    void came_back(InterpreterId id, const agent::Survivor& survivor) {
+        const auto found = processes_.find(id);
+        if (found == processes_.end()) {
+            return;
+        }
+        found->second.back = survivor;
+        if (found->second.claimed && listener_ != nullptr) {
+            listener_->interpreter_resumed(id, survivor);
+        }
+    }
+
+    void end_unclaimed() {
+        std::vector<InterpreterId> unclaimed;
+        for (const auto& [id, slot] : processes_) {
+            if (slot.owner && !(slot.claimed && slot.back)) {
+                unclaimed.push_back(id);
+            }
+        }
+        for (const auto id : unclaimed) {
+            end(id, "it outlived its agent, but did not answer the next one");
+        }
+    }
 
     // ---- starting ----
 
     InterpreterId launch(const std::string& spec, std::optional<agent::Adoption> adoption) {
         const InterpreterId id{++last_id_};
-        const auto token = fmt::format("i{}", id.value);
+        const auto token = fmt::format("{}i{}", life_, id.value);
         auto process = std::make_unique<InterpreterProcess>(
             loop_, zmq_, token, options_.directory + "/" + token, callbacks(id));
         auto& slot = processes_[id] = {spec, std::move(adoption), std::move(process)};
@@ -100,6 +204,7 @@ private:
     InterpreterProcess::Callbacks callbacks(InterpreterId id) {
         return {
             .warm = [this, id] { became_warm(id); },
+            .back = [this, id](const agent::Survivor& survivor) { came_back(id, survivor); },
             .adopted = [this, id](bool ok, const std::string& error) { adopted(id, ok, error); },
             .frame = [this, id](StateFrame type, const std::string& header,
                                 Bytes body) { frame(id, type, header, std::move(body)); },
@@ -113,7 +218,7 @@ private:
             .closed =
                 [this, id] {
                     loop_.after(std::chrono::seconds(1), [self = shared_from_this(), id] {
-                        self->end(id, "it closed its connection");
+                        self->end(id, "it has ended, and its exit status is not known");
                     });
                 }};
     }
@@ -125,10 +230,11 @@ private:
         }
         auto& zygote = zygotes_[spec];
         if (!zygote) {
-            const auto directory = fmt::format("{}/z{}", options_.directory, zygotes_.size());
+            const auto directory =
+                fmt::format("{}/{}z{}", options_.directory, life_, zygotes_.size());
             std::filesystem::create_directories(directory);
             zygote = std::make_unique<Zygote>(
-                loop_, command->second, directory,
+                loop_, command->second, directory, options_.lifeline,
                 Zygote::Callbacks{
                     .child_ended = [this](
                                        const std::string& token, const std::string& why,
@@ -154,8 +260,9 @@ private:
         const auto token = jupyter::string_field(header, "token");
         for (auto& [id, slot] : processes_) {
             if (slot.process->token() == token) {
-                slot.process->hello(std::move(known.mapped()));
-                probe_later(id);
+                if (slot.process->hello(std::move(known.mapped()), header)) {
+                    probe_later(id);
+                }
                 return;
             }
         }
@@ -303,6 +410,8 @@ private:
     // the ZeroMQ context waits for every socket.
     std::vector<std::unique_ptr<InterpreterProcess>> buried_;
     std::uint64_t last_id_ = 0;
+    // Part of every name: what an earlier agent of this directory started has others.
+    const std::string life_ = fmt::format("{:06x}", random_u64() & 0xffffffU);
 };
 
 InterpreterHost::InterpreterHost(EventLoop& loop, InterpreterHostOptions options)
@@ -314,6 +423,16 @@ void InterpreterHost::listen(agent::InterpreterListener& listener) { impl_->list
 
 InterpreterId InterpreterHost::start(const agent::Adoption& adoption) {
     return impl_->start(adoption);
+}
+
+bool InterpreterHost::survives(InterpreterId id) const { return impl_->survives(id); }
+
+void InterpreterHost::resume(InterpreterId id) { impl_->resume(id); }
+
+void InterpreterHost::settled(InterpreterId id, CellNumber cell) {
+    if (auto* process = impl_->find(id)) {
+        process->settled(cell);
+    }
 }
 
 void InterpreterHost::load(InterpreterId id, Sequence sequence, Bytes table) {

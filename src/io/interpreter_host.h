@@ -22,13 +22,18 @@
 namespace nbos::io {
 
 struct InterpreterHostOptions {
-    std::string directory;  // exists, 0700, short
+    std::string directory;  // exists, 0700, short; what an earlier agent left there is taken up
     std::string workspace;  // where kernels start that name no directory
     // By kernelspec: how to start its zygote, e.g. /path/python -m nbos_kernel.zygote.
     std::map<std::string, ZygoteCommand> zygotes;
     std::string default_spec;  // the one that is kept warm from the start
     int warm = 2;
     std::chrono::milliseconds start_timeout{60'000};
+    // Its other end is held by whoever starts agents again: while it is whole, interpreters outlive
+    // the agent. -1: they end with it.
+    int lifeline = -1;
+    std::chrono::milliseconds survivors_wait{
+        45'000};  // then those that were not claimed are killed
 };
 
 class InterpreterHost final : public agent::Interpreters {
@@ -39,6 +44,9 @@ public:
     void listen(agent::InterpreterListener& listener);  // once, before anything else
 
     agent::InterpreterId start(const agent::Adoption& adoption) override;
+    bool survives(agent::InterpreterId id) const override;
+    void resume(agent::InterpreterId id) override;
+    void settled(agent::InterpreterId id, CellNumber cell) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;
     void apply(agent::InterpreterId id, Sequence base, Sequence sequence, Bytes delta) override;
     void run(agent::InterpreterId id, const agent::RunOrder& order) override;

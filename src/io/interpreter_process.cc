@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/wire.h"
+#include "io/interpreter_owner.h"
 #include "jupyter/json_field.h"
 #include "jupyter/json_text.h"
 #include "jupyter/zmq_frames.h"
@@ -22,6 +24,21 @@ bool starts_with(const std::string& text, std::string_view head) {
     return text.rfind(head, 0) == 0;
 }
 
+agent::Survivor survivor_of(std::string_view resume) {
+    agent::Survivor out;
+    out.session = jupyter::string_field(resume, "session");
+    if (jupyter::bool_field(resume, "known", false)) {
+        out.sequence = Sequence{jupyter::uint_field(resume, "sequence")};
+    }
+    const auto run = jupyter::object_field_text(resume, "run");
+    if (const auto cell = run ? jupyter::uint_field(*run, "cell") : 0; cell > 0) {
+        out.run = {.cell = CellNumber{cell},
+                   .epoch = Epoch{jupyter::uint_field(*run, "epoch")},
+                   .base = Sequence{jupyter::uint_field(*run, "base")}};
+    }
+    return out;
+}
+
 std::string env_json(const std::map<std::string, std::string>& env) {
     std::string out = "{";
     for (const auto& [name, value] : env) {
@@ -33,12 +50,14 @@ std::string env_json(const std::map<std::string, std::string>& env) {
 }  // namespace
 
 InterpreterProcess::InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token,
-                                       std::string directory, Callbacks callbacks)
+                                       std::string directory, Callbacks callbacks, pid_t survivor)
     : loop_(loop),
       zmq_(zmq),
       token_(std::move(token)),
       directory_(std::move(directory)),
-      callbacks_(std::move(callbacks)) {
+      callbacks_(std::move(callbacks)),
+      phase_(survivor > 0 ? Phase::kAway : Phase::kForked),
+      pid_(survivor) {
     std::filesystem::create_directories(directory_);
 }
 
@@ -49,11 +68,19 @@ InterpreterProcess::~InterpreterProcess() {
     std::filesystem::remove_all(directory_, ignored);
 }
 
-void InterpreterProcess::hello(std::unique_ptr<StateSocket> socket) {
+bool InterpreterProcess::hello(std::unique_ptr<StateSocket> socket, const std::string& header) {
+    const auto resume = jupyter::object_field_text(header, "resume");
+    const bool comes_back = phase_ == Phase::kAway;
+    if (comes_back != resume.has_value() || (comes_back && socket->peer() != pid_)) {
+        return false;
+    }
+    if (comes_back) {
+        survivor_ = survivor_of(*resume);
+    }
     state_ = std::move(socket);
     pid_ = state_->peer();
-    state_->start({.frame = [this](StateFrame type, const std::string& header,
-                                   Bytes body) { take(type, header, std::move(body)); },
+    state_->start({.frame = [this](StateFrame type, const std::string& head,
+                                   Bytes body) { take(type, head, std::move(body)); },
                    .closed =
                        [this] {
                            if (callbacks_.closed) {
@@ -61,6 +88,7 @@ void InterpreterProcess::hello(std::unique_ptr<StateSocket> socket) {
                            }
                        }});
     connect();
+    return true;
 }
 
 void InterpreterProcess::connect() {
@@ -79,7 +107,8 @@ void InterpreterProcess::connect() {
 }
 
 // A subscription takes a moment to arrive, and what is published before is lost: only an answer
-// seen on iopub proves that nothing will be.
+// seen on iopub proves that nothing will be. A survivor may be in the middle of a cell: its shell
+// does not answer then, its control channel does.
 void InterpreterProcess::probe() {
     jupyter::Message message;
     message.header = fmt::format(
@@ -87,19 +116,37 @@ void InterpreterProcess::probe() {
         R"("username": "nbos", "date": "2026-01-01T00:00:00.000000Z", "version": "5.3"}})",
         kProbe, token_, token_);
     message.parent_header = message.metadata = message.content = "{}";
-    shell_->send(jupyter::to_frames(message));
+    (survivor_ ? control_ : shell_)->send(jupyter::to_frames(message));
 }
 
 void InterpreterProcess::adopt(const agent::Adoption& adoption, const std::string& workspace) {
     phase_ = Phase::kAdopting;
     const auto& cwd = adoption.cwd.empty() ? workspace : adoption.cwd;
+    write_owner(directory_, {.kernel = adoption.kernel,
+                             .replica = adoption.replica,
+                             .session = adoption.session,
+                             .spec = adoption.spec,
+                             .pid = pid_});
     state_->send(
         StateFrame::kAdopt,
         fmt::format(R"({{"kernel": {}, "session": {}, "cwd": {}, "env": {}, )"
-                    R"("username": {}, "replica": {}}})",
+                    R"("username": {}, "replica": {}, "outlives_agent_s": {}}})",
                     json_quoted(adoption.kernel.value.str()), json_quoted(adoption.session),
                     json_quoted(cwd), env_json(adoption.env), json_quoted(adoption.username),
-                    adoption.replica.value));
+                    adoption.replica.value,
+                    std::chrono::duration<double>(adoption.outlives_agent).count()));
+}
+
+void InterpreterProcess::resume() {
+    phase_ = Phase::kAdopted;
+    state_->send(StateFrame::kResume, "{}");
+    flush_waiting();
+}
+
+void InterpreterProcess::settled(CellNumber cell) {
+    if (state_) {
+        state_->send(StateFrame::kSettled, fmt::format(R"({{"cell": {}}})", cell.value));
+    }
 }
 
 void InterpreterProcess::send_frame(StateFrame type, std::string header, Bytes body) {
@@ -131,9 +178,9 @@ void InterpreterProcess::take(Channel channel, const Frames& frames) {
     const auto parent = jupyter::parse_header(message->parent_header);
     if (parent && starts_with(parent->msg_id, kProbe)) {
         if (channel == Channel::kIopub && phase_ == Phase::kConnecting) {
-            phase_ = Phase::kWarm;
-            const auto warm = callbacks_.warm;
-            warm();
+            phase_ = survivor_ ? Phase::kBack : Phase::kWarm;
+            const auto callbacks = callbacks_;
+            survivor_ ? callbacks.back(*survivor_) : callbacks.warm();
         }
         return;
     }
@@ -152,9 +199,23 @@ void InterpreterProcess::take(StateFrame type, const std::string& header, Bytes 
         }
         const auto adopted = callbacks_.adopted;
         adopted(ok, jupyter::string_field(header, "error"));
+    } else if (type == StateFrame::kMessage) {
+        take_repeated(header, body);
     } else if (callbacks_.frame) {
         const auto frame = callbacks_.frame;
         frame(type, header, std::move(body));
+    }
+}
+
+void InterpreterProcess::take_repeated(const std::string& header, const Bytes& body) {
+    const auto channel = jupyter::channel_named(jupyter::string_field(header, "channel"));
+    Reader in(body.view());
+    Frames frames;
+    while (in.ok() && in.left() > 0) {
+        frames.push_back(Bytes::copy(in.text()));
+    }
+    if (channel && in.ok()) {
+        take(*channel, frames);
     }
 }
 

@@ -2,6 +2,8 @@
 //
 // Phases   forked -> (hello) connecting -> (a probe was answered on shell and seen on iopub) warm
 //          -> adopting -> adopted. What is sent before "adopted" waits, in order.
+//          One that outlived an earlier agent: away -> (hello) connecting -> (a probe on control)
+//          back -> resume() -> adopted. Its owner is in its directory, in owner.json.
 // Threads  Loop thread only.
 #pragma once
 
@@ -23,6 +25,7 @@ class InterpreterProcess {
 public:
     struct Callbacks {
         std::function<void()> warm;
+        std::function<void(const agent::Survivor&)> back;
         std::function<void(bool ok, const std::string& error)> adopted;
         std::function<void(StateFrame type, const std::string& header, Bytes body)> frame;
         std::function<void(jupyter::Message)> message;
@@ -30,7 +33,7 @@ public:
     };
 
     InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token, std::string directory,
-                       Callbacks callbacks);
+                       Callbacks callbacks, pid_t survivor = -1);
     ~InterpreterProcess();  // kills it
     InterpreterProcess(const InterpreterProcess&) = delete;
     InterpreterProcess& operator=(const InterpreterProcess&) = delete;
@@ -39,8 +42,12 @@ public:
     const std::string& directory() const { return directory_; }
     bool warm() const { return phase_ == Phase::kWarm; }
     bool adopted() const { return phase_ == Phase::kAdopted; }
+    bool away() const { return phase_ == Phase::kAway; }
+    void resume();                  // when it is back
+    void settled(CellNumber cell);  // also before that
 
-    void hello(std::unique_ptr<StateSocket> socket);  // the process has connected
+    // The process has connected. False: it is not the one that is expected.
+    bool hello(std::unique_ptr<StateSocket> socket, const std::string& header);
     void adopt(const agent::Adoption& adoption, const std::string& workspace);
     void send_frame(StateFrame type, std::string header, Bytes body = {});
     void send_message(const jupyter::Message& message);
@@ -49,11 +56,20 @@ public:
     void signal(int number);  // to the whole process group
 
 private:
-    enum class Phase : std::uint8_t { kForked, kConnecting, kWarm, kAdopting, kAdopted };
+    enum class Phase : std::uint8_t {
+        kForked,
+        kAway,
+        kConnecting,
+        kWarm,
+        kAdopting,
+        kBack,
+        kAdopted
+    };
 
     void connect();
     void take(jupyter::Channel channel, const Frames& frames);
     void take(StateFrame type, const std::string& header, Bytes body);
+    void take_repeated(const std::string& header, const Bytes& body);
     void flush_waiting();
 
     EventLoop& loop_;
@@ -63,6 +79,7 @@ private:
     Callbacks callbacks_;
     Phase phase_ = Phase::kForked;
     pid_t pid_ = -1;
+    std::optional<agent::Survivor> survivor_;
     std::unique_ptr<StateSocket> state_;
     std::unique_ptr<ZmqPort> shell_;
     std::unique_ptr<ZmqPort> control_;

@@ -6,13 +6,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <cstdlib>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
 #include "io/dial.h"
+#include "io/listener.h"
 #include "io/peer_connection.h"
 #include "io/tls.h"
 
@@ -127,27 +127,20 @@ ConnectionLimits PeerTransport::Impl::limits() const {
 // --- listening
 
 Status PeerTransport::Impl::listen() {
-    const auto parts = split_address(options.listen);
-    error_code error = asio::error::invalid_argument;
-    if (parts) {
-        const auto address = asio::ip::make_address(parts->first, error);
-        const auto port = static_cast<std::uint16_t>(std::atoi(parts->second.c_str()));
-        const tcp::endpoint endpoint(address, port);
-        const auto step = [&](auto&& work) {
-            if (!error) {
-                work();
-            }
-        };
-        step([&] { acceptor.open(endpoint.protocol(), error); });
-        step([&] { acceptor.set_option(tcp::acceptor::reuse_address(true), error); });
-        step([&] { acceptor.bind(endpoint, error); });
-        step([&] { acceptor.listen(asio::socket_base::max_listen_connections, error); });
+    int descriptor = options.listener;
+    if (descriptor < 0) {
+        auto opened = listen_on(options.listen);
+        if (!opened) {
+            return std::move(opened).error();
+        }
+        descriptor = *opened;
     }
+    const auto parts = split_address(options.listen);
+    const bool six = parts && parts->first.find(':') != std::string::npos;
+    error_code error;
+    acceptor.assign(six ? tcp::v6() : tcp::v4(), descriptor, error);
     if (error) {
-        return Error{.code = Errc::kIo,
-                     .what = fmt::format("cannot listen on '{}': {}; give a free ip:port of this "
-                                         "machine, or stop the process that has it (ss -ltnp)",
-                                         options.listen, error.message())};
+        return Error{.code = Errc::kIo, .what = "cannot serve the socket: " + error.message()};
     }
     accept();
     return ok();

@@ -44,6 +44,7 @@ struct PeerTransportOptions {
     HostId self;
     TlsFiles tls;
     std::string listen;  // "ip:port"; empty: dials only (a gateway)
+    int listener = -1;   // listens there already (io/listener.h); taken over
     std::size_t frame_bytes_max = 256U << 20U;
     std::size_t queued_bytes_max = 512U << 20U;
     std::chrono::milliseconds ping_interval{250};  // nothing sent for so long: a ping

@@ -27,6 +27,9 @@ enum class StateFrame : std::uint8_t {
     kRun,
     kDelta,
     kShutdown,
+    kResume,
+    kMessage,
+    kSettled,
 };
 
 class StateSocket {

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,11 +37,13 @@ using asio::local::stream_protocol;
 
 constexpr std::size_t kStderrKept = 4096;
 constexpr std::size_t kLineMax = 64U << 10U;
+constexpr int kLifelineThere = 3;  // the descriptor's number in the zygote
 
-// The process, with standard error in a pipe whose reading end is returned.
+// The process, and the reading end of its standard error.
 struct Spawned {
     pid_t pid = -1;
     int stderr_fd = -1;
+    int process_fd = -1;  // readable when it has ended
     std::string error;
 };
 
@@ -68,28 +72,49 @@ std::vector<std::string> environment_with(const std::map<std::string, std::strin
     return out;
 }
 
-Spawned spawn(const ZygoteCommand& command) {
-    std::array<int, 2> pipe{};
-    if (pipe2(pipe.data(), O_CLOEXEC) != 0) {
-        return {.error = std::strerror(errno)};  // NOLINT(concurrency-mt-unsafe)
+std::string system_error(const std::string& what) {
+    return what + ": " + std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
+}
+
+// Standard error is a pipe with a name, which the zygote holds open for reading too: it and its
+// children can write to it when nobody is at the other end any more.
+Spawned spawn(const ZygoteCommand& command, const std::string& directory, int lifeline) {
+    Spawned out;
+    const auto pipe = directory + "/stderr";
+    unlink(pipe.c_str());
+    if (mkfifo(pipe.c_str(), S_IRUSR | S_IWUSR) != 0) {
+        return {.error = system_error("make " + pipe)};
+    }
+    out.stderr_fd = open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (out.stderr_fd < 0) {
+        return {.error = system_error("open " + pipe)};
     }
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, pipe[1], STDERR_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, pipe.c_str(), O_RDWR, 0);
+    posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+    if (lifeline >= 0) {
+        posix_spawn_file_actions_adddup2(&actions, lifeline, kLifelineThere);
+    }
+    // Not every socket of ours is closed by exec, and one that listens must end with us.
+    posix_spawn_file_actions_addclosefrom_np(&actions, kLifelineThere + (lifeline >= 0 ? 1 : 0));
     const auto argv = pointers(command.argv);
     const auto environment = environment_with(command.env);
-    Spawned out;
     const int failed = posix_spawnp(&out.pid, argv[0], &actions, nullptr, argv.data(),
                                     pointers(environment).data());
     posix_spawn_file_actions_destroy(&actions);
-    close(pipe[1]);
-    out.stderr_fd = pipe[0];
     if (failed != 0) {
         out.pid = -1;
         out.error = fmt::format("cannot run {}: {}", command.argv.front(),
                                 std::strerror(failed));  // NOLINT(concurrency-mt-unsafe)
+        return out;
+    }
+    out.process_fd = static_cast<int>(syscall(SYS_pidfd_open, out.pid, 0));
+    if (out.process_fd < 0) {
+        out.error = system_error("watch the zygote (pidfd_open, Linux 5.3 or newer)");
+        kill(out.pid, SIGKILL);
+        waitpid(std::exchange(out.pid, -1), nullptr, 0);
     }
     return out;
 }
@@ -116,16 +141,24 @@ std::string child_ending(const std::string& line) {
 
 class Zygote::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks)
+    Impl(EventLoop& loop, ZygoteCommand command, std::string directory, int lifeline,
+         Callbacks callbacks)
         : io_(*static_cast<asio::io_context*>(loop.native())),
           command_(std::move(command)),
-          path_(directory + "/zygote.sock"),
+          directory_(std::move(directory)),
+          path_(directory_ + "/zygote.sock"),
+          lifeline_(lifeline),
           callbacks_(std::move(callbacks)),
           acceptor_(io_),
           socket_(io_),
-          stderr_(io_) {
+          stderr_(io_),
+          process_(io_) {
         command_.argv.emplace_back("--socket");
         command_.argv.push_back(path_);
+        if (lifeline_ >= 0) {
+            command_.argv.emplace_back("--lifeline");
+            command_.argv.push_back(std::to_string(kLifelineThere));
+        }
     }
 
     void fork(const std::string& line) {
@@ -148,6 +181,7 @@ public:
         acceptor_.close(ignored);
         socket_.close(ignored);
         stderr_.close(ignored);
+        process_.close(ignored);
         unlink(path_.c_str());
     }
 
@@ -156,7 +190,7 @@ public:
 private:
     void start() {
         listen();
-        auto spawned = spawn(command_);
+        auto spawned = spawn(command_, directory_, lifeline_);
         stderr_tail_.clear();
         if (spawned.pid < 0) {
             if (spawned.stderr_fd >= 0) {
@@ -167,7 +201,14 @@ private:
         }
         pid_ = spawned.pid;
         stderr_.assign(spawned.stderr_fd);
+        process_.assign(spawned.process_fd);
         read_stderr();
+        process_.async_wait(asio::posix::stream_descriptor::wait_read,
+                            [self = shared_from_this()](boost::system::error_code error) {
+                                if (!error) {
+                                    self->reap();
+                                }
+                            });
     }
 
     void listen() {
@@ -208,7 +249,7 @@ private:
             socket_, in_, '\n',
             [self = shared_from_this()](boost::system::error_code error, std::size_t) {
                 if (error) {
-                    return;  // its end is seen on standard error
+                    return;  // its end is seen by its descriptor
                 }
                 std::string line;
                 std::istream stream(&self->in_);
@@ -227,21 +268,24 @@ private:
         }
     }
 
-    // Interpreters write here too (it is their standard error as long as they have no cell).
+    // Interpreters write here too (it is their standard error as long as they have no cell). The
+    // end of the pipe comes with that of the last of them.
     void read_stderr() {
         stderr_.async_read_some(
             asio::buffer(chunk_),
             [self = shared_from_this()](boost::system::error_code error, std::size_t size) {
-                if (error) {
-                    self->reap();
-                    return;
+                if (!error) {
+                    self->keep_stderr(size);
+                    self->read_stderr();
                 }
-                self->stderr_tail_.append(self->chunk_.data(), size);
-                if (self->stderr_tail_.size() > kStderrKept) {
-                    self->stderr_tail_.erase(0, self->stderr_tail_.size() - kStderrKept);
-                }
-                self->read_stderr();
             });
+    }
+
+    void keep_stderr(std::size_t size) {
+        stderr_tail_.append(chunk_.data(), size);
+        if (stderr_tail_.size() > kStderrKept) {
+            stderr_tail_.erase(0, stderr_tail_.size() - kStderrKept);
+        }
     }
 
     void reap() {
@@ -251,6 +295,10 @@ private:
         int status = 0;
         waitpid(pid_, &status, 0);
         pid_ = -1;
+        boost::system::error_code none_left;
+        while (const auto size = stderr_.read_some(asio::buffer(chunk_), none_left)) {
+            keep_stderr(size);
+        }
         end(ending(status));
     }
 
@@ -259,6 +307,7 @@ private:
         acceptor_.close(ignored);
         socket_.close(ignored);
         stderr_.close(ignored);
+        process_.close(ignored);
         connected_ = false;
         writing_ = false;
         outbox_.clear();
@@ -275,11 +324,14 @@ private:
 
     asio::io_context& io_;
     ZygoteCommand command_;
+    std::string directory_;
     std::string path_;
+    int lifeline_;
     Callbacks callbacks_;
     stream_protocol::acceptor acceptor_;
     stream_protocol::socket socket_;
     asio::posix::stream_descriptor stderr_;
+    asio::posix::stream_descriptor process_;
     asio::streambuf in_{kLineMax};
     std::array<char, 4096> chunk_{};
     std::deque<std::string> outbox_;
@@ -289,8 +341,9 @@ private:
     bool writing_ = false;
 };
 
-Zygote::Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks)
-    : impl_(std::make_shared<Impl>(loop, std::move(command), std::move(directory),
+Zygote::Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, int lifeline,
+               Callbacks callbacks)
+    : impl_(std::make_shared<Impl>(loop, std::move(command), std::move(directory), lifeline,
                                    std::move(callbacks))) {}
 
 Zygote::~Zygote() { impl_->close(); }

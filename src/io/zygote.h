@@ -1,7 +1,8 @@
 // The process that interpreters are forked from, one per kernelspec: Python with ipykernel loaded.
 //
 // Started when it is first needed and again when it ends (its children end with it). What it
-// writes to standard error is kept, bounded, as the reason why a kernel does not start.
+// writes to standard error is kept, bounded, as the reason why a kernel does not start. With a
+// lifeline it outlives this process for its children's sake; the next agent has zygotes of its own.
 //
 // Threads  Loop thread only.
 // Source   docs/reference/interpreter-protocol.md
@@ -33,8 +34,9 @@ public:
         std::function<void(const std::string& why)> ended;
     };
 
-    // `directory`: private, short path.
-    Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, Callbacks callbacks);
+    // `directory`: private, short path. `lifeline`: a descriptor, or -1.
+    Zygote(EventLoop& loop, ZygoteCommand command, std::string directory, int lifeline,
+           Callbacks callbacks);
     ~Zygote();
     Zygote(const Zygote&) = delete;
     Zygote& operator=(const Zygote&) = delete;

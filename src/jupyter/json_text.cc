@@ -176,4 +176,13 @@ std::optional<std::map<std::string, std::string_view, std::less<>>> object_field
     }
 }
 
+std::optional<std::string_view> object_field_text(std::string_view text, std::string_view name) {
+    const auto fields = object_fields(text);
+    const auto found = fields ? fields->find(name) : decltype(fields->end()){};
+    if (!fields || found == fields->end() || !found->second.starts_with('{')) {
+        return std::nullopt;
+    }
+    return found->second;
+}
+
 }  // namespace nbos::jupyter

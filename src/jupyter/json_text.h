@@ -18,4 +18,7 @@ bool is_json_object(std::string_view text);  // whole, and nested at most 512 de
 std::optional<std::map<std::string, std::string_view, std::less<>>> object_fields(
     std::string_view text);
 
+// The text of a field that is an object itself.
+std::optional<std::string_view> object_field_text(std::string_view text, std::string_view name);
+
 }  // namespace nbos::jupyter

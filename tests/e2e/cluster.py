@@ -117,6 +117,21 @@ class Cluster(Rest):
     def start_host(self, host):
         self.cli("host", "start", host)
 
+    def agent_pid(self, host):
+        """The agent's own process, which its warden starts again when it is killed."""
+        processes = self.cli("status", "--json")["processes"]
+        below = [next(process["pid"] for process in processes if process["name"] == host)]
+        while below:
+            pid = below.pop()
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "nbos-agent":
+                return pid
+            below += [int(child) for task in Path(f"/proc/{pid}/task").iterdir()
+                      for child in (task / "children").read_text().split()]
+        raise AssertionError(f"{host} runs no agent")
+
+    def kill_agent(self, host):
+        os.kill(self.agent_pid(host), signal.SIGKILL)
+
     def gateway_pid(self):
         processes = self.cli("status", "--json")["processes"]
         return next(process["pid"] for process in processes if process["name"] == "gateway")

@@ -1,0 +1,92 @@
+// KernelReplica: what gateways ask for.
+#include "agent/kernel_replica.h"
+
+namespace nbos::agent {
+
+// ---- requests ----
+
+void KernelReplica::handle(const cluster::ClientMessage& message) {
+    const auto header = jupyter::parse_header(message.message.header);
+    const bool cell = message.message.channel == jupyter::Channel::kShell && header &&
+                      header->msg_type == "execute_request";
+    if (cell) {
+        submit(message.message);
+    } else {
+        to_interpreter(message.message);
+    }
+}
+
+void KernelReplica::handle(const cluster::Interrupt& request) {
+    if (run_ && started_ && interpreter_.id()) {
+        ports_.interpreters.interrupt(*interpreter_.id());
+    } else if (!machine_.standing()) {
+        for (const auto& cell : machine_.queue()) {
+            propose(replica::Cancel{cell.number, "interrupted while it waited"});
+        }
+    }
+    reply(request.request, ok());
+}
+
+void KernelReplica::handle(const cluster::Restart& request) {
+    restarts_[request.request] = request.session;
+    if (machine_.session() != request.session) {
+        propose(replica::Reset{request.session});
+    }
+    answer_restarts();
+}
+
+void KernelReplica::answer_restarts() {
+    const auto done = [this](const auto& wish) {
+        if (wish.second != machine_.session() || !interpreter_.current(machine_.sequence())) {
+            return false;
+        }
+        reply(wish.first, ok());
+        return true;
+    };
+    std::erase_if(restarts_, done);
+}
+
+void KernelReplica::handle(const cluster::Lead& request) {
+    if (!leads()) {
+        node().transfer_leadership(self_);
+    }
+    reply(request.request, ok());
+}
+
+void KernelReplica::handle(const cluster::ChangeMembers& request) {
+    member_change_.emplace(request);
+    step_member_change();
+}
+
+void KernelReplica::step_member_change() {
+    if (!member_change_) {
+        return;
+    }
+    if (const auto status = member_change_->step(node())) {
+        const auto request = member_change_->request();
+        member_change_.reset();
+        reply(request, *status);
+    }
+}
+
+void KernelReplica::handle(const cluster::KillInterpreter& request) {
+    if (interpreter_.id()) {
+        ports_.interpreters.crash(*interpreter_.id());
+        reply(request.request, ok());
+    } else {
+        reply(request.request, Error{.code = Errc::kNotFound,
+                                     .what = "this replica has no live interpreter to kill"});
+    }
+}
+
+void KernelReplica::reply(std::uint64_t request, const Status& status) {
+    cluster::Reply message{.request = request};
+    if (!status) {
+        message.ok = false;
+        message.code = status.error().code;
+        message.what = status.error().what;
+    }
+    ports_.gateways.send(message);
+}
+
+}  // namespace nbos::agent

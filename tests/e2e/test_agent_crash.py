@@ -1,0 +1,143 @@
+"""An agent is killed: its interpreters outlive it, and its warden starts it again under them."""
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster import poll
+
+NAMES = "import os\nkept = {'list': [1]}\nos.getpid()"
+TICKS = """
+with open({path!r}, 'a') as effects:
+    effects.write('began ')
+import time
+for i in range(30):
+    print(i, flush=True)
+    time.sleep(0.1)
+kept['list'].append(2)
+'done'
+"""
+
+
+def hosts_of(cluster, kernel):
+    return [replica["host"] for replica in cluster.wait_replicas(kernel)["replicas"]]
+
+
+def kill_executor(cluster, kernel):
+    cluster.kill_agent(cluster.executor_host(kernel))
+
+
+def kill_a_standby(cluster, kernel):
+    executor = cluster.executor_host(kernel)
+    cluster.kill_agent(next(host for host in hosts_of(cluster, kernel) if host != executor))
+
+
+def kill_all(cluster, kernel):
+    pids = [cluster.agent_pid(host) for host in hosts_of(cluster, kernel)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_twice(cluster, kernel):
+    host = cluster.executor_host(kernel)
+    cluster.kill_agent(host)
+    time.sleep(0.8)
+    cluster.kill_agent(host)
+
+
+KILLS = pytest.mark.parametrize("kill", [kill_executor, kill_a_standby, kill_all, kill_twice])
+
+
+def text_of(run):
+    return "".join(content["text"] for kind, content in run.outputs if kind == "stream")
+
+
+@KILLS
+def test_an_idle_kernel_keeps_its_process(cluster, kernel, kill):
+    with cluster.connect(kernel) as conversation:
+        process = conversation.execute(NAMES).text
+        kill(cluster, kernel)
+        after = conversation.execute("kept['list'].append(2)\nos.getpid()")
+        assert (after.status, after.statuses) == ("ok", ["busy", "idle"])
+        again = conversation.execute("kept['list']")
+        assert again.text == "[1, 2]"
+        cluster.wait_replicas(kernel)
+        if kill is not kill_a_standby:
+            # Leaders change, but an executor that is back is the executor.
+            print("the same process:", after.text == process)
+
+
+@KILLS
+def test_a_running_cell_completes(cluster, kernel, kill, tmp_path):
+    effects = tmp_path / "effects"
+    with cluster.connect(kernel) as conversation:
+        conversation.execute(NAMES)
+        run = conversation.execute(TICKS.format(path=str(effects)),
+                                   during=lambda run: kill(cluster, kernel))
+        assert (run.status, run.statuses) == ("ok", ["busy", "idle"])
+        assert text_of(run) == "".join(f"{i}\n" for i in range(30))
+        assert run.outputs[-1][1]["data"]["text/plain"] == "'done'"
+        assert len(run.inputs) == 1
+        assert effects.read_text() == "began "
+        after = conversation.execute("kept['list']")
+        assert (after.text, after.count) == ("[1, 2]", run.count + 1)
+        assert len({m["header"]["session"] for m in conversation.seen}) == 1
+    # Replicas that followed it are equal, too.
+    cluster.migrate(kernel)
+    with cluster.connect(kernel) as conversation:
+        assert conversation.execute("kept['list']").text == "[1, 2]"
+
+
+def test_a_cell_that_ends_without_an_agent_is_not_lost(cluster, kernel, tmp_path):
+    """The agent is stopped from starting again until the cell has ended."""
+    with cluster.connect(kernel) as conversation:
+        conversation.execute(NAMES)
+        flag = tmp_path / "ended"
+        code = (f"import time, pathlib\nprint('on', flush=True)\ntime.sleep(1)\n"
+                f"pathlib.Path({str(flag)!r}).touch()\nkept['list'].append(3)\nprint('off')")
+
+        def stop_and_kill(_):
+            agent = cluster.agent_pid(cluster.executor_host(kernel))
+            warden = int(Path(f"/proc/{agent}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            os.kill(warden, signal.SIGSTOP)
+            os.kill(agent, signal.SIGKILL)
+            poll("the cell has ended", flag.exists, 20)
+            time.sleep(0.3)
+            os.kill(warden, signal.SIGCONT)
+
+        run = conversation.execute(code, during=stop_and_kill)
+        assert (run.status, text_of(run)) == ("ok", "on\noff\n")
+        assert conversation.execute("kept['list']").text == "[1, 3]"
+
+
+def test_a_question_is_still_answered(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        code = "print('asks', flush=True)\nname = input('who? ')\nprint('hello', name)"
+        message = conversation.submit(code)
+        question = conversation.wait_for(lambda m: m["header"]["msg_type"] == "input_request")
+        kill_executor(cluster, kernel)
+        poll("the agent is back", lambda: cluster.all_hosts_up(), 30)
+        time.sleep(0.5)
+        conversation.send("input_reply", {"value": "Ada", "status": "ok"}, "stdin",
+                          question["header"])
+        run = conversation.finish(message)
+        assert run.status == "ok"
+        assert "hello Ada" in run.text
+
+
+def test_an_interpreter_that_dies_with_its_agent_is_lost(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute(NAMES)
+        code = "import os\nprint('on', flush=True)\nimport time\ntime.sleep(60)"
+
+        def kill_both(_):
+            host = cluster.executor_host(kernel)
+            agent = cluster.agent_pid(host)
+            cluster.cli("kernel", "kill-replica", kernel)
+            os.kill(agent, signal.SIGKILL)
+
+        run = conversation.execute(code, during=kill_both, timeout=120)
+        assert run.error[0] == "ExecutorLost"
+        assert conversation.execute("kept['list']").text == "[1]"
