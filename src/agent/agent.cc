@@ -85,7 +85,7 @@ void Agent::handle(const cluster::Hello&) {
     drop_stopped();
     gateways_.send(options_.info);
     for (const auto& [kernel, replica] : replicas_) {
-        replica->report_status();
+        replica->report();
     }
 }
 

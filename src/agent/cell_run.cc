@@ -104,6 +104,17 @@ void CellRun::keep_output(const jupyter::Message& message, const std::string& ty
     }
 }
 
+std::vector<jupyter::Message> CellRun::outputs() const {
+    std::vector<jupyter::Message> out;
+    for (const auto& output : outputs_) {
+        Reader in(output);
+        if (auto message = jupyter::decode_message(in)) {
+            out.push_back(std::move(*message));
+        }
+    }
+    return out;
+}
+
 std::vector<replica::CellEntry> CellRun::entries(std::uint64_t digest) {
     proposed_ = true;
     std::vector<replica::CellEntry> out;

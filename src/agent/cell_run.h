@@ -48,6 +48,9 @@ public:
     Relay take(const jupyter::Message& message);
     void take_delta(Bytes delta) { delta_ = std::move(delta); }
 
+    // The tail that is kept of them.
+    std::vector<jupyter::Message> outputs() const;
+
     bool idle() const { return idle_; }  // the interpreter has closed the cell's outputs
     bool complete() const { return delta_ && reply_ && idle_; }
     const std::optional<Bytes>& delta() const { return delta_; }

@@ -54,7 +54,7 @@ Adoption KernelReplica::adoption() const {
             .cwd = options->cwd,
             .username = options->username,
             .env = options->env,
-            .outlives_agent = limits_.silence_grace};
+            .outlives_agent = silence_grace()};
 }
 
 // ---- proposing ----
@@ -146,7 +146,7 @@ void KernelReplica::on(const replica::CellQueued&) {}
 
 void KernelReplica::on(const replica::SubmitRepeated& event) {
     if (event.finished && leads()) {
-        answer(event.session, event.msg_id, *event.finished, event.finished->ending, {});
+        answer(event.session, event.msg_id, *event.finished, event.finished->ending, true);
     }
 }
 
@@ -192,7 +192,7 @@ void KernelReplica::on(const replica::CellEnded& event) {
         started_.reset();
     }
     if (mine || leads()) {
-        answer(event.cell.session, event.cell.msg_id, event.finished, event.ending, {});
+        answer(event.cell.session, event.cell.msg_id, event.finished, event.ending, false);
     }
 }
 
@@ -246,7 +246,7 @@ void KernelReplica::submit(const jupyter::Message& request) {
         return;
     }
     if (const auto done = machine_.finished(header->session, header->msg_id)) {
-        answer(header->session, header->msg_id, *done, replica::Ending::kResult, {});
+        answer(header->session, header->msg_id, *done, done->ending, true);
         return;
     }
     if (!leads()) {
@@ -293,16 +293,23 @@ void KernelReplica::start_cell() {
     auto request = jupyter::decode_message(in);
     NBOS_CHECK(request.has_value(), "a submitted request cannot be decoded");
     started_ = run_->claim().cell;
-    ports_.gateways.send(cluster::CellStarted{.kernel = kernel_,
-                                              .fence = run_->claim().fence,
-                                              .session = run_->cell().session,
-                                              .msg_id = run_->cell().msg_id});
+    say_started();
     ports_.interpreters.run(*interpreter_.id(), {.cell = run_->claim().cell,
                                                  .epoch = run_->claim().epoch,
                                                  .msg_id = run_->cell().msg_id,
                                                  .base = run_->base(),
                                                  .spent_counts = machine_.spent_counts()});
     ports_.interpreters.send(*interpreter_.id(), *request);
+}
+
+void KernelReplica::say_started() {
+    const auto& cell = run_->cell();
+    ports_.gateways.send(
+        cluster::CellStarted{.kernel = kernel_,
+                             .fence = run_->claim().fence,
+                             .session = cell.session,
+                             .msg_id = cell.msg_id,
+                             .heard = heard({cell.session, cell.msg_id}, run_->outputs())});
 }
 
 void KernelReplica::interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta,
@@ -351,10 +358,8 @@ void KernelReplica::interpreter_message(jupyter::Message message) {
 }
 
 void KernelReplica::answer(const std::string& session, const std::string& msg_id,
-                           const replica::Finished& finished, replica::Ending ending,
-                           replica::Fence fence) {
+                           const replica::Finished& finished, replica::Ending ending, bool again) {
     cluster::CellEnded ended{.kernel = kernel_,
-                             .fence = fence,
                              .session = session,
                              .msg_id = msg_id,
                              .ending = ending,
@@ -374,6 +379,9 @@ void KernelReplica::answer(const std::string& session, const std::string& msg_id
             break;
         }
         ended.outputs.push_back(std::move(*output));
+    }
+    if (again) {
+        ended.heard = heard({session, msg_id}, ended.outputs);
     }
     ports_.gateways.send(ended);
 }
@@ -508,6 +516,16 @@ void KernelReplica::changed() {
     }
 }
 
-void KernelReplica::report_status() { ports_.gateways.send(status()); }
+void KernelReplica::report() {
+    ports_.gateways.send(status());
+    if (!run_ || !started_) {
+        return;
+    }
+    say_started();
+    for (auto& output : run_->outputs()) {
+        ports_.gateways.send(
+            cluster::KernelOutput{kernel_, run_->claim().fence, std::move(output)});
+    }
+}
 
 }  // namespace nbos::agent

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "agent/cell_run.h"
+#include "agent/heard_marks.h"
 #include "agent/member_change.h"
 #include "agent/ports.h"
 #include "agent/replica_interpreter.h"
@@ -79,7 +80,9 @@ public:
     void handle(const cluster::Lead& request);
     void handle(const cluster::ChangeMembers& request);
     void handle(const cluster::KillInterpreter& request);
-    void report_status();  // again, to a gateway that has just come
+    void handle(const cluster::Heard& mark);
+    void handle(const cluster::Recall& request);
+    void report();  // again, to a gateway that has just come: the status, and a running cell
 
     // ---- from the interpreter ----
     void interpreter_ready();
@@ -117,6 +120,9 @@ private:
     void take_up_cell();
     void resume_interpreter();
     void send_waiting();
+    void say_started();
+    std::map<std::string, std::string> heard(const HeardMarks::Cell& cell,
+                                             const std::vector<jupyter::Message>& outputs) const;
     void watch_own_cell();
     void watch_isolation();
     void settle_own_result(const replica::CellEnded& event);
@@ -124,8 +130,9 @@ private:
     void hand_over_when_unable();
     void follow(const replica::CellEnded& event);
     void rebuild_interpreter(const std::string& why);
+    // `again`: it was told before, perhaps to a gateway that is gone.
     void answer(const std::string& session, const std::string& msg_id,
-                const replica::Finished& finished, replica::Ending ending, replica::Fence fence);
+                const replica::Finished& finished, replica::Ending ending, bool again);
     void reply(std::uint64_t request, const Status& status);
     void to_interpreter(const jupyter::Message& message);
     void step_member_change();
@@ -134,6 +141,7 @@ private:
     void changed();  // the status may have changed: tell the gateways if it has
     cluster::KernelStatus status() const;
     Adoption adoption() const;
+    std::chrono::milliseconds silence_grace() const;
 
     KernelId kernel_;
     ReplicaId self_;
@@ -155,6 +163,7 @@ private:
     std::string own_loss_;                   // why user code of the standing claim of ours is gone
     std::optional<Instant> idle_since_;      // the interpreter, with its cell not complete
     std::deque<jupyter::Message> waiting_;
+    HeardMarks marks_;
     std::map<std::uint64_t, std::string> restarts_;  // request -> session
     std::optional<MemberChange> member_change_;
     bool wants_lead_ = false;

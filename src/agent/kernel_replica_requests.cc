@@ -1,7 +1,15 @@
 // KernelReplica: what gateways ask for.
+#include <algorithm>
+
 #include "agent/kernel_replica.h"
+#include "jupyter/json_field.h"
 
 namespace nbos::agent {
+namespace {
+
+constexpr std::size_t kRecalledMax = 16;
+
+}  // namespace
 
 // ---- requests ----
 
@@ -77,6 +85,39 @@ void KernelReplica::handle(const cluster::KillInterpreter& request) {
         reply(request.request, Error{.code = Errc::kNotFound,
                                      .what = "this replica has no live interpreter to kill"});
     }
+}
+
+void KernelReplica::handle(const cluster::Heard& mark) {
+    marks_.mark({mark.asked_by, mark.msg_id}, mark.session, mark.output, mark.done);
+}
+
+// What the client has not heard the end of; of cells before one that it has, it heard it, too.
+void KernelReplica::handle(const cluster::Recall& request) {
+    auto cells = machine_.ended_cells(request.session, kRecalledMax);
+    const auto unheard = std::find_if(cells.rbegin(), cells.rend(), [&](const std::string& msg_id) {
+        return marks_.done({request.session, msg_id}, request.session);
+    });
+    for (auto at = unheard.base(); at != cells.end(); ++at) {
+        if (const auto finished = machine_.finished(request.session, *at)) {
+            answer(request.session, *at, *finished, finished->ending, true);
+        }
+    }
+    reply(request.request, ok());
+}
+
+// Of the marks of a cell: an output that is not kept any more came before all that are.
+std::map<std::string, std::string> KernelReplica::heard(
+    const HeardMarks::Cell& cell, const std::vector<jupyter::Message>& outputs) const {
+    auto marks = marks_.of(cell);
+    for (auto& [session, last] : marks) {
+        const bool kept = std::any_of(outputs.begin(), outputs.end(), [&last](const auto& output) {
+            return jupyter::string_field(output.header, "msg_id") == last;
+        });
+        if (!kept) {
+            last.clear();
+        }
+    }
+    return marks;
 }
 
 void KernelReplica::reply(std::uint64_t request, const Status& status) {

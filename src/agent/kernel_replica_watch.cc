@@ -49,10 +49,7 @@ void KernelReplica::take_up_cell() {
     run_.emplace(*machine_.standing(), machine_.queue().front(), machine_.sequence(), limits_.cell);
     run_->expect_repeats();
     started_ = run_->claim().cell;
-    ports_.gateways.send(cluster::CellStarted{.kernel = kernel_,
-                                              .fence = run_->claim().fence,
-                                              .session = run_->cell().session,
-                                              .msg_id = run_->cell().msg_id});
+    say_started();
     resume_interpreter();
 }
 
@@ -87,6 +84,11 @@ void KernelReplica::watch_own_cell() {
     }
 }
 
+std::chrono::milliseconds KernelReplica::silence_grace() const {
+    const auto seconds = machine_.options() ? machine_.options()->silence_grace_s : 0;
+    return seconds > 0 ? std::chrono::seconds(seconds) : limits_.silence_grace;
+}
+
 // The others give up its cell after the same time: nobody waits for it any more, and what it does
 // outside the kernel must end.
 void KernelReplica::watch_isolation() {
@@ -101,7 +103,7 @@ void KernelReplica::watch_isolation() {
         isolated_since_.reset();
     } else if (!isolated_since_) {
         isolated_since_ = now_;
-    } else if (now_ - *isolated_since_ > limits_.silence_grace) {
+    } else if (now_ - *isolated_since_ > silence_grace()) {
         isolated_since_.reset();
         own_loss_ = "its host was cut off from the other replicas";
         rebuild_interpreter(own_loss_);
@@ -130,7 +132,7 @@ void KernelReplica::watch_executor() {
     } else if (ports_.hosts.state(host->second) == HostWatch::State::kDead) {
         why = "host " + host->second.value + " is gone";
     } else if (ports_.hosts.state(host->second) == HostWatch::State::kSilent &&
-               now_ - ports_.hosts.since(host->second) > limits_.silence_grace) {
+               now_ - ports_.hosts.since(host->second) > silence_grace()) {
         why = "host " + host->second.value + " has been silent for longer than the grace";
     } else {
         return;

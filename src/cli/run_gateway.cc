@@ -208,7 +208,6 @@ private:
     }
 
     void drain() {
-        gateway_->stop();
         server_->drain(kServiceRestart, "the gateway restarts");
         loop_.after(kDrain, [this] { loop_.stop(); });
     }

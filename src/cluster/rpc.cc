@@ -47,6 +47,22 @@ replica::Fence get_fence(Reader& in) {
     return fence;
 }
 
+void put(Writer& out, const std::map<std::string, std::string>& strings) {
+    out.put(static_cast<std::uint32_t>(strings.size()));
+    for (const auto& [name, value] : strings) {
+        out.put(name).put(value);
+    }
+}
+
+std::map<std::string, std::string> get_strings(Reader& in) {
+    std::map<std::string, std::string> strings;
+    for (auto n = in.count(2 * sizeof(std::uint32_t)); n > 0 && in.ok(); --n) {
+        auto name = in.string();
+        strings[std::move(name)] = in.string();
+    }
+    return strings;
+}
+
 // ---- gateway to agent ----
 
 void put(Writer& out, const Hello& rpc) { out.put(rpc.gateway); }
@@ -150,6 +166,30 @@ ChangeMembers get(Reader& in, Tag<ChangeMembers>) {
 void put(Writer& out, const KillInterpreter& rpc) { out.put(rpc.request).put(rpc.kernel.value); }
 KillInterpreter get(Reader& in, Tag<KillInterpreter>) { return get_request<KillInterpreter>(in); }
 
+void put(Writer& out, const Heard& rpc) {
+    out.put(rpc.kernel.value).put(rpc.session).put(rpc.asked_by).put(rpc.msg_id);
+    out.put(rpc.output).put(rpc.done);
+}
+Heard get(Reader& in, Tag<Heard>) {
+    Heard rpc;
+    rpc.kernel = get_kernel(in);
+    rpc.session = in.string();
+    rpc.asked_by = in.string();
+    rpc.msg_id = in.string();
+    rpc.output = in.string();
+    rpc.done = replica::get_bool(in);
+    return rpc;
+}
+
+void put(Writer& out, const Recall& rpc) {
+    out.put(rpc.request).put(rpc.kernel.value).put(rpc.session);
+}
+Recall get(Reader& in, Tag<Recall>) {
+    auto rpc = get_request<Recall>(in);
+    rpc.session = in.string();
+    return rpc;
+}
+
 // ---- agent to gateway ----
 
 void put(Writer& out, const AgentInfo& rpc) {
@@ -193,6 +233,7 @@ void put(Writer& out, const CellStarted& rpc) {
     out.put(rpc.kernel.value);
     put(out, rpc.fence);
     out.put(rpc.session).put(rpc.msg_id);
+    put(out, rpc.heard);
 }
 CellStarted get(Reader& in, Tag<CellStarted>) {
     CellStarted rpc;
@@ -200,6 +241,7 @@ CellStarted get(Reader& in, Tag<CellStarted>) {
     rpc.fence = get_fence(in);
     rpc.session = in.string();
     rpc.msg_id = in.string();
+    rpc.heard = get_strings(in);
     return rpc;
 }
 
@@ -212,6 +254,7 @@ void put(Writer& out, const CellEnded& rpc) {
     for (const auto& message : rpc.outputs) {
         encode(out, message);
     }
+    put(out, rpc.heard);
 }
 CellEnded get(Reader& in, Tag<CellEnded>) {
     CellEnded rpc;
@@ -228,6 +271,7 @@ CellEnded get(Reader& in, Tag<CellEnded>) {
     for (auto n = in.count(kMessageBytesMin); n > 0 && in.ok(); --n) {
         rpc.outputs.push_back(value_or_default(jupyter::decode_message(in)));
     }
+    rpc.heard = get_strings(in);
     return rpc;
 }
 

@@ -75,6 +75,20 @@ struct KillInterpreter {  // `nbos kernel kill-replica`: SIGKILL, as a crash wou
     KernelId kernel;
 };
 
+struct Heard {  // how far a client's session has heard a cell; to every host of the kernel
+    KernelId kernel;
+    std::string session;  // the client's that heard
+    std::string asked_by;
+    std::string msg_id;  // the cell
+    std::string output;  // the last one; empty: that it runs
+    bool done = false;   // and how it ended
+};
+struct Recall {  // a session that this gateway never saw: its cells that ended unheard come again
+    std::uint64_t request = 0;
+    KernelId kernel;
+    std::string session;
+};
+
 // ---- agent to gateway ----
 
 struct AgentInfo {
@@ -94,11 +108,15 @@ struct KernelOutput {  // relayed as it is; a lower fence than one already seen 
     replica::Fence fence;  // zero for what belongs to no cell (completion, comm messages, ...)
     jupyter::Message message;
 };
-struct CellStarted {  // the claim stands: the gateway says busy
+struct CellStarted {  // the claim stands: the gateway says busy. Again, with the outputs, after
+                      // Hello
     KernelId kernel;
     replica::Fence fence;
     std::string session;
     std::string msg_id;
+    // Clients' sessions that know it already, with the last of the outputs that they have heard;
+    // empty: none of those that are kept.
+    std::map<std::string, std::string> heard;
 };
 struct CellEnded {  // the end of a cell, committed; sent again when its client asks again
     KernelId kernel;
@@ -109,6 +127,7 @@ struct CellEnded {  // the end of a cell, committed; sent again when its client 
     std::string reason;                     // why there is no reply, for the user
     std::optional<jupyter::Message> reply;  // the execute_reply
     std::vector<jupyter::Message> outputs;  // a bounded tail; the gateway shows what it has not yet
+    std::map<std::string, std::string> heard;  // as in CellStarted
 };
 enum class ExecutionState : std::uint8_t { kStarting, kIdle, kBusy, kDead };
 struct KernelStatus {  // pushed on every change, by every replica's agent
@@ -134,9 +153,10 @@ struct ReplicaGone {  // stopped here, or removed from its group
     ReplicaId replica;
 };
 
-using Rpc = std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt,
-                         Restart, Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply,
-                         KernelOutput, CellStarted, CellEnded, KernelStatus, ReplicaGone>;
+using Rpc =
+    std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt, Restart,
+                 Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply, KernelOutput, CellStarted,
+                 CellEnded, KernelStatus, ReplicaGone, Heard, Recall>;
 
 Bytes encode(const Rpc& rpc);
 std::optional<Rpc> decode_rpc(std::string_view bytes);  // hostile input is fine

@@ -63,7 +63,8 @@ CellEnded cell_ended() {
             .ending = replica::Ending::kExecutorLost,
             .reason = "host-1 is gone",
             .reply = message("reply"),
-            .outputs = {message("one"), message("two")}};
+            .outputs = {message("one"), message("two")},
+            .heard = {{"client", ""}, {"other", "o2"}}};
 }
 
 // One of each kind, in the order of the variant, with every field set.
@@ -82,10 +83,12 @@ std::vector<Rpc> examples() {
         AgentInfo{HostId{"host-1"}, "0.1.0", 16, 64ULL << 30U},
         Reply{12, false, Errc::kTimeout, "no majority"},
         KernelOutput{kKernel, {Term{3}, Index{44}}, message("out")},
-        CellStarted{kKernel, {Term{3}, Index{44}}, "client", "m1"},
+        CellStarted{kKernel, {Term{3}, Index{44}}, "client", "m1", {{"client", "o1"}}},
         cell_ended(),
         kernel_status(),
         ReplicaGone{kKernel, ReplicaId{2}},
+        Heard{kKernel, "s1", "s2", "m1", "o1", true},
+        Recall{13, kKernel, "s1"},
     };
 }
 

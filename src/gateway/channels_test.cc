@@ -364,29 +364,100 @@ TEST_F(Channels, ARestartedGatewayFindsKernelsAndDeliversWhatEndsLater) {
                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
-TEST_F(Channels, WhatARestartMissesIsKeptForTheClientAndNothingIsShownTwice) {
+TEST_F(Channels, HostsAreToldHowFarAClientHasHeard) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");
-    const auto dated = [&](const std::string& id, milliseconds at) {
-        auto message = stream(id, "s1", "m1", id);
-        message.header.insert(1, R"("date": ")" + jupyter::iso_time(clock_.wall() + at) + R"(", )");
-        return message;
-    };
-    const auto before = dated("before", milliseconds(-500));
-    const auto between = dated("between", milliseconds(500));
-    const auto after = dated("after", milliseconds(900));
-    gateway_->stop();
+    started(group_, "h1", "s1", "m1");
+    output(group_, "h1", stream("o1", "s1", "m1", "a"));
+    advance(milliseconds(50));
+    tell("h1", end_of(group_, "s1", "m1"));
+    std::vector<std::string> marks;
+    for (const auto& [host, heard] : link_.take<cluster::Heard>()) {
+        if (host == "h2") {
+            EXPECT_EQ("s1", heard.session);
+            EXPECT_EQ("m1", heard.msg_id);
+            marks.push_back(heard.output + (heard.done ? "done" : ""));
+        }
+    }
+    EXPECT_THAT(marks, ElementsAre("", "o1", "done"));
+}
+
+TEST_F(Channels, AnotherGatewayGoesOnWhereAClientStoppedHearing) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
     restart_gateway();
     all_up();
     report(group_);
-    output(group_, "h1", after);  // its client is not back yet
+    // Its client is not back yet; another one hears the cell for the first time.
+    auto other = connect(group_.kernel, "s2");
+    auto begun = cluster::CellStarted{.kernel = id_of(group_),
+                                      .fence = {Term{group_.term}, Index{5}},
+                                      .session = "s1",
+                                      .msg_id = "m1",
+                                      .heard = {{"s1", "o1"}}};
+    tell("h1", begun);
+    for (const auto* text : {"o1", "o2"}) {
+        output(group_, "h1", stream(text, "s1", "m1", text));
+    }
     auto again = connect(group_.kernel, "s1");
+    output(group_, "h1", stream("o3", "s1", "m1", "o3"));
     auto ended = end_of(group_, "s1", "m1");
-    ended.outputs = {before, between, after};
+    ended.outputs = {stream("o2", "s1", "m1", "o2"), stream("o3", "s1", "m1", "o3")};
     tell("h1", ended);
-    EXPECT_THAT(again.take(), ElementsAre("iopub status busy < m1", "iopub stream after < m1",
-                                          "iopub stream between < m1",
+    EXPECT_THAT(again.take(), ElementsAre("iopub stream o2 < m1", "iopub stream o3 < m1",
                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
+    EXPECT_THAT(other.take(), ElementsAre("iopub status busy < m1", "iopub stream o1 < m1",
+                                          "iopub stream o2 < m1", "iopub stream o3 < m1",
+                                          "iopub status idle < m1"));
+}
+
+TEST_F(Channels, ANewSessionIsToldTheEndsThatItMissed) {
+    auto client = connect(group_.kernel, "s1");
+    advance(milliseconds(50));
+    const auto recalls = link_.take<cluster::Recall>();
+    ASSERT_EQ(1U, recalls.size());
+    EXPECT_EQ("s1", recalls[0].second.session);
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o1", "s1", "m1", "o1"), stream("o2", "s1", "m1", "o2")};
+    ended.heard = {{"s1", "o1"}};
+    tell("h1", ended);
+    EXPECT_THAT(client.take(), ElementsAre("iopub stream o2 < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
+}
+
+TEST_F(Channels, AnExecutorThatWasGivenUpIsNotShown) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    auto lost = end_of(group_, "s1", "m1");
+    lost.ending = replica::Ending::kExecutorLost;
+    lost.reply.reset();
+    tell("h2", lost);
+    client.take();
+    output(group_, "h1", stream("o1", "s1", "m1", "it does not know"));
+    EXPECT_THAT(client.take(), ElementsAre());
+}
+
+TEST_F(Channels, TheLeadersWordWaitsForTheExecutorsOutputs) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    client.take();
+    tell("h2", end_of(group_, "s1", "m1"));
+    output(group_, "h1", stream("o1", "s1", "m1", "on its way"));
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub stream on its way < m1", "shell execute_reply ok < m1",
+                            "iopub status idle < m1"));
+    // An executor that is lost meanwhile says nothing more.
+    client.execute("m2");
+    started(group_, "h1", "s1", "m2");
+    client.take();
+    tell("h2", end_of(group_, "s1", "m2"));
+    EXPECT_THAT(client.take(), ElementsAre());
+    lose("h1");
+    EXPECT_THAT(client.take(),
+                ElementsAre("shell execute_reply ok < m2", "iopub status idle < m2"));
 }
 
 }  // namespace

@@ -105,17 +105,25 @@ void ClientTable::keep(Kept& kept, std::shared_ptr<const jupyter::Message> messa
 }
 
 void ClientTable::broadcast(const jupyter::Message& message) {
+    broadcast(message, [](const std::string&) { return true; });
+}
+
+void ClientTable::broadcast(const jupyter::Message& message, const Wanted& wanted) {
     std::optional<jupyter::WsPayload> encoded[2];  // once per framing, whatever the clients
     for (const auto& [id, client] : std::map(clients_)) {
+        if (!wanted(client.session)) {
+            continue;
+        }
         auto& payload = encoded[static_cast<std::size_t>(client.protocol)];
         if (!payload) {
             payload = jupyter::encode_ws(message, client.protocol);
         }
         client.socket->send(payload->bytes, payload->binary);
     }
-    if (!kept_.empty()) {
-        const auto shared = std::make_shared<const jupyter::Message>(message);
-        for (auto& [session, kept] : kept_) {
+    std::shared_ptr<const jupyter::Message> shared;
+    for (auto& [session, kept] : kept_) {
+        if (wanted(session)) {
+            shared = shared ? shared : std::make_shared<const jupyter::Message>(message);
             keep(kept, shared);
         }
     }

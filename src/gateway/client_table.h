@@ -31,6 +31,16 @@ struct ClientLimits {
     std::chrono::minutes kept_for{60};
 };
 
+// How far a client has heard a cell. Sent when its socket has taken everything.
+struct HeardMark {
+    std::string asked_by;  // empty: nothing to tell
+    std::string msg_id;
+    std::string output;
+    bool done = false;
+};
+
+constexpr int kMarksPerTick = 20;  // and client; then the newest one at the next tick
+
 class ClientTable {
 public:
     explicit ClientTable(ClientLimits limits = {}) : limits_(limits) {}
@@ -40,6 +50,8 @@ public:
         jupyter::WsProtocol protocol = jupyter::WsProtocol::kLegacy;
         std::shared_ptr<jupyter::WebSocket> socket;
         bool saw_busy = false;  // has been told that a cell is running
+        HeardMark mark;         // what to tell the hosts of it
+        int mark_credit = kMarksPerTick;
     };
 
     // `missing` makes the message that tells how many messages are gone.
@@ -53,6 +65,9 @@ public:
 
     // To every client, and to what is kept for those that are away.
     void broadcast(const jupyter::Message& message);
+    // To those whose session is wanted.
+    using Wanted = std::function<bool(const std::string& session)>;
+    void broadcast(const jupyter::Message& message, const Wanted& wanted);
     // To one client; when it has gone to another connection of its session; else kept for it.
     void send(ClientId id, const std::string& session, const jupyter::Message& message,
               Instant now);

@@ -59,6 +59,11 @@ public:
             kernel->channels.receive(client_, payload, binary);
         }
     }
+    void drained() override {
+        if (auto* kernel = gateway_.kernels_.find(kernel_)) {
+            kernel->channels.drained(client_);
+        }
+    }
     void closed() override {
         if (auto* kernel = gateway_.kernels_.find(kernel_)) {
             kernel->channels.close(client_);
@@ -91,7 +96,6 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
                   "again on their hosts, notebooks reconnect by kernel id");
         return;
     }
-    kernels_.heard_until(tables->stopped);
     for (const auto& [id, spec] : tables->kernels) {
         kernels_.remember(id, spec);
     }
@@ -105,11 +109,8 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
 
 Gateway::~Gateway() = default;
 
-void Gateway::stop() { save(jupyter::iso_time(ports_.clock.wall())); }
-
-void Gateway::save(const std::string& stopped) {
+void Gateway::save() {
     SavedTables tables;
-    tables.stopped = stopped;
     for (const auto& [id, kernel] : kernels_.all()) {
         tables.kernels[id] = kernel->spec;
     }
@@ -176,15 +177,15 @@ void Gateway::handle_rpc(const HostId& from, const cluster::KernelOutput& output
     }
 }
 
-void Gateway::handle_rpc(const HostId&, const cluster::CellStarted& started) {
+void Gateway::handle_rpc(const HostId& from, const cluster::CellStarted& started) {
     if (auto* kernel = kernels_.find(started.kernel)) {
-        kernel->channels.started(started);
+        kernel->channels.started(from, started);
     }
 }
 
-void Gateway::handle_rpc(const HostId&, const cluster::CellEnded& ended) {
+void Gateway::handle_rpc(const HostId& from, const cluster::CellEnded& ended) {
     if (auto* kernel = kernels_.find(ended.kernel)) {
-        kernel->channels.ended(ended);
+        kernel->channels.ended(from, ended);
     }
 }
 

@@ -62,7 +62,6 @@ public:
     void host_changed(const HostId& host, HostState state);
     void receive(const HostId& from, std::string_view rpc);
     void tick();
-    void stop();  // before the sockets close: notes how far clients have heard everything
 
     void handle(jupyter::HttpRequest request, Respond respond) override;
     std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> upgrade(
@@ -110,7 +109,7 @@ private:
     bool caught_up() const { return caught_up_; }
     bool has_asked_enough() const;
     bool all_reported() const;
-    void save(const std::string& stopped = {});
+    void save();
 
     void answer(const Call& call, int status, std::string body);
     void refuse(const Call& call, int status, std::string_view message);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 #include <utility>
 
 #include "gateway/gateway.h"
@@ -31,6 +32,15 @@ std::string_view content_type(std::string_view file) {
 std::string folder_of(const std::string& path) {
     const auto slash = path.rfind('/');
     return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+
+constexpr std::uint32_t kSilenceGraceMax = 86'400;
+
+std::optional<std::uint32_t> whole_number(std::string_view text, std::uint32_t max) {
+    std::uint32_t value = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+    return whole && value <= max ? std::optional(value) : std::nullopt;
 }
 
 }  // namespace
@@ -172,6 +182,17 @@ Result<Kernel*> Gateway::start_kernel(const std::string& spec, const std::string
         request.replicas = static_cast<std::uint32_t>(count[0] - '0');
     }
     env.erase("KERNEL_REPLICAS");
+    if (const auto grace = env["KERNEL_SILENCE_GRACE"]; !grace.empty()) {
+        const auto seconds = whole_number(grace, kSilenceGraceMax);
+        if (!seconds || *seconds == 0) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         fmt::format("KERNEL_SILENCE_GRACE must be whole seconds from 1 to {}, "
+                                     "not '{}'",
+                                     kSilenceGraceMax, grace.substr(0, 20))};
+        }
+        request.silence_grace_s = *seconds;
+    }
+    env.erase("KERNEL_SILENCE_GRACE");
     const auto folder = env["KERNEL_WORKING_DIR"];
     request.cwd = ports_.workspace.resolve(folder.empty() ? folder_of(path) : folder);
     request.username = env["KERNEL_USERNAME"].empty() ? "nbos" : env["KERNEL_USERNAME"];

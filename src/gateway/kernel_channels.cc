@@ -61,8 +61,23 @@ ClientTable::Missing KernelChannels::missing() const {
 }
 
 void KernelChannels::open(ClientId id, ClientTable::Client client) {
+    const auto session = client.session;
     clients_.open(id, std::move(client), missing());
+    recall(session);
     touch();
+}
+
+// It may come from a gateway that is gone, and wait for the end of what it asked for there.
+void KernelChannels::recall(const std::string& session) {
+    constexpr std::size_t kSessionsMax = 1000;
+    if (session.empty() || !recalled_.insert(session).second) {
+        return;
+    }
+    if (recalled_.size() > kSessionsMax) {
+        recalled_.clear();
+        recalled_.insert(session);
+    }
+    shared_.actions.recall(kernel_, session);
 }
 
 void KernelChannels::close(ClientId id) {
@@ -91,6 +106,7 @@ void KernelChannels::receive(ClientId id, std::string_view payload, bool binary)
 void KernelChannels::take(ClientId id, jupyter::Message message) {
     auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
     clients_.name_session(id, header.session, missing());
+    recall(header.session);
     if (message.channel == Channel::kStdin) {
         take_input(message);
     } else if (message.channel == Channel::kIopub) {
@@ -325,6 +341,8 @@ void KernelChannels::forget_done_requests() {
 void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }
 
 void KernelChannels::tick() {
+    end_held_cells();
+    send_marks(true);
     pump();
     clients_.forget_old(now());
 }

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/ports.h"
@@ -37,6 +38,8 @@ public:
     virtual void interrupt(KernelId kernel, Done done) = 0;
     virtual void restart(KernelId kernel, Done done) = 0;
     virtual void shut_down(KernelId kernel) = 0;  // the kernel may be gone when this returns
+    // Cells of a client that ended unheard are told again (CellEnded).
+    virtual void recall(KernelId kernel, const std::string& session) = 0;
 };
 
 class KernelChannels {
@@ -49,8 +52,6 @@ public:
         KernelActions& actions;
         // kernelspec -> content of its kernel_info_reply, once one was seen
         std::map<std::string, std::string>& infos;
-        // Outputs before this message date reached the clients through an earlier gateway.
-        std::string heard_until = {};
         std::size_t queued_max = 1000;
         std::size_t stream_bytes_max = 8U << 20U;  // tornado clients close above 10 MiB a frame
     };
@@ -62,6 +63,7 @@ public:
     void open(ClientId id, ClientTable::Client client);
     void close(ClientId id);
     void receive(ClientId id, std::string_view payload, bool binary);
+    void drained(ClientId id);  // its socket has taken all that was sent
     void close_all(std::uint16_t code, std::string_view reason) {
         clients_.close_all(code, reason);
     }
@@ -69,8 +71,8 @@ public:
 
     // ---- agents ----
     void output(const HostId& from, const cluster::KernelOutput& output);
-    void started(const cluster::CellStarted& started);
-    void ended(const cluster::CellEnded& ended);
+    void started(const HostId& from, const cluster::CellStarted& started);
+    void ended(const HostId& from, const cluster::CellEnded& ended);
     void status_changed();  // the view has changed
 
     // While a restart is under way nothing is sent; what was asked before it ends as aborted.
@@ -125,7 +127,14 @@ private:
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
-    bool heard_before(const PendingCell& cell, const jupyter::Message& output) const;
+    void show_output(PendingCell& cell, const std::string& id, const jupyter::Message& output);
+    bool may_overtake(const HostId& from, const PendingCell& cell,
+                      const cluster::CellEnded& ended) const;
+    void end_held_cells();
+    void note_heard(const PendingCell& cell, const std::string& output, bool done);
+    void send_marks(bool new_turn);
+    void send_mark(ClientTable::Client& client);
+    void recall(const std::string& session);
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
     void enter_incarnation(std::uint64_t incarnation);
     std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to
@@ -152,6 +161,7 @@ private:
     ClientTable clients_;
     PendingCells cells_;
     EndedCells ended_;
+    std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
     std::optional<HostId> stdin_host_;
     replica::Fence fence_;            // the highest seen

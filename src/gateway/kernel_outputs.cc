@@ -62,6 +62,9 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
     }
     auto* cell = cells_.find(parent.session, parent.msg_id);
     const bool ended = cell == nullptr && ended_.contains(parent.session, parent.msg_id);
+    if (ended && !is_zero(output.fence)) {
+        return;  // of a claim that has ended: from an executor that does not know it yet
+    }
     if (cell == nullptr && !ended && !is_zero(output.fence)) {
         cell = &foreign_cell(parent.session, parent.msg_id, message.parent_header);
     }
@@ -71,19 +74,88 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
         }
         return;  // busy and idle of cells are said at the claim and at the commit
     }
-    if (cell != nullptr) {
-        if (!cell->shown.add(header.msg_id)) {
-            return;
-        }
-        if (header.msg_type == "execute_input") {
-            cell->execution_count = jupyter::uint_field(message.content, "execution_count");
-        }
-        say_busy(*cell);
-    }
     touch();
-    for (const auto& part : jupyter::split_stream(message, shared_.stream_bytes_max,
+    if (cell == nullptr) {
+        for (const auto& part : jupyter::split_stream(message, shared_.stream_bytes_max, [this] {
+                 return shared_.factory.new_uuid();
+             })) {
+            broadcast(part);
+        }
+        return;
+    }
+    cell->executor = from;
+    cell->executor_connection = shared_.hosts.connection(from);
+    if (!cell->shown.add(header.msg_id)) {
+        return;
+    }
+    if (header.msg_type == "execute_input") {
+        cell->execution_count = jupyter::uint_field(message.content, "execution_count");
+    }
+    say_busy(*cell);
+    show_output(*cell, header.msg_id, message);
+}
+
+void KernelChannels::show_output(PendingCell& cell, const std::string& id,
+                                 const jupyter::Message& output) {
+    const auto news = [&cell](const std::string& session) {
+        const auto heard = cell.heard.find(session);
+        return heard == cell.heard.end() || heard->second.empty();
+    };
+    for (const auto& part : jupyter::split_stream(output, shared_.stream_bytes_max,
                                                   [this] { return shared_.factory.new_uuid(); })) {
-        broadcast(part);
+        clients_.broadcast(part, news);
+    }
+    for (auto& [session, last] : cell.heard) {
+        if (last == id) {
+            last.clear();
+        }
+    }
+    note_heard(cell, id, false);
+}
+
+// For the next gateway, should this one die: how far each client has heard the cell.
+void KernelChannels::note_heard(const PendingCell& cell, const std::string& output, bool done) {
+    for (auto& [id, client] : clients_.clients()) {
+        const auto heard = cell.heard.find(client.session);
+        const bool behind = heard != cell.heard.end() && !heard->second.empty();
+        if (!client.session.empty() && (!behind || done)) {
+            client.mark = {
+                .asked_by = cell.session, .msg_id = cell.msg_id, .output = output, .done = done};
+        }
+    }
+    send_marks(false);
+}
+
+void KernelChannels::send_marks(bool new_turn) {
+    for (auto& [id, client] : clients_.clients()) {
+        client.mark_credit = new_turn ? kMarksPerTick : client.mark_credit;
+        send_mark(client);
+    }
+}
+
+void KernelChannels::drained(ClientId id) {
+    const auto found = clients_.clients().find(id);
+    if (found != clients_.clients().end()) {
+        send_mark(found->second);
+    }
+}
+
+void KernelChannels::send_mark(ClientTable::Client& client) {
+    if (client.mark.asked_by.empty() || client.socket->queued_bytes() > 0 ||
+        client.mark_credit == 0) {
+        return;
+    }
+    --client.mark_credit;
+    const auto mark = std::exchange(client.mark, {});
+    for (const auto& [replica, status] : view_.replicas()) {
+        if (shared_.hosts.up(status.host)) {
+            shared_.link.send(status.host, cluster::Heard{.kernel = kernel_,
+                                                          .session = client.session,
+                                                          .asked_by = mark.asked_by,
+                                                          .msg_id = mark.msg_id,
+                                                          .output = mark.output,
+                                                          .done = mark.done});
+        }
     }
 }
 
@@ -125,14 +197,6 @@ void KernelChannels::reply(const cluster::KernelOutput& output, const jupyter::H
     }
 }
 
-bool KernelChannels::heard_before(const PendingCell& cell, const jupyter::Message& output) const {
-    if (!cell.foreign || shared_.heard_until.empty()) {
-        return false;
-    }
-    const auto date = jupyter::string_field(output.header, "date");
-    return !date.empty() && date < shared_.heard_until;  // one format, one time zone
-}
-
 // Whoever asked for it will come back: nothing of it may be lost until then.
 PendingCell& KernelChannels::foreign_cell(const std::string& session, const std::string& msg_id,
                                           std::string parent) {
@@ -148,13 +212,16 @@ void KernelChannels::say_busy(PendingCell& cell) {
     if (std::exchange(cell.busy, true)) {
         return;
     }
-    broadcast(shared_.factory.status(session_, cell.parent, "busy"));
+    clients_.broadcast(
+        shared_.factory.status(session_, cell.parent, "busy"),
+        [&cell](const std::string& session) { return !cell.heard.contains(session); });
     for (auto& [id, client] : clients_.clients()) {
         client.saw_busy = true;
     }
+    note_heard(cell, {}, false);
 }
 
-void KernelChannels::started(const cluster::CellStarted& started) {
+void KernelChannels::started(const HostId& from, const cluster::CellStarted& started) {
     if (started.fence < fence_ || ended_.contains(started.session, started.msg_id)) {
         return;
     }
@@ -164,11 +231,19 @@ void KernelChannels::started(const cluster::CellStarted& started) {
         cell = &foreign_cell(started.session, started.msg_id,
                              made_up_header(started.session, started.msg_id));
     }
+    if (cell->foreign && !cell->busy) {
+        cell->heard = started.heard;
+        for (const auto& [session, output] : started.heard) {
+            clients_.expect(session, now());
+        }
+    }
+    cell->executor = from;
+    cell->executor_connection = shared_.hosts.connection(from);
     touch();
     say_busy(*cell);
 }
 
-void KernelChannels::ended(const cluster::CellEnded& ended) {
+void KernelChannels::ended(const HostId& from, const cluster::CellEnded& ended) {
     auto* cell = cells_.find(ended.session, ended.msg_id);
     if (cell == nullptr) {
         // Both the executor and the leader say it; or it was asked for through another gateway.
@@ -178,9 +253,35 @@ void KernelChannels::ended(const cluster::CellEnded& ended) {
         cell = &foreign_cell(
             ended.session, ended.msg_id,
             ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id));
+        cell->heard = ended.heard;
     }
     touch();
+    if (may_overtake(from, *cell, ended)) {
+        cell->held_end = ended;
+        cell->held_at = now();
+        return;
+    }
     end_cell(*cell, ended);
+}
+
+// The executor says it too, behind its last output.
+bool KernelChannels::may_overtake(const HostId& from, const PendingCell& cell,
+                                  const cluster::CellEnded& ended) const {
+    return ended.ending == replica::Ending::kResult && !cell.executor.value.empty() &&
+           cell.executor != from && shared_.hosts.up(cell.executor) &&
+           shared_.hosts.connection(cell.executor) == cell.executor_connection;
+}
+
+void KernelChannels::end_held_cells() {
+    constexpr std::chrono::seconds kPatience{2};
+    for (auto at = cells_.all().begin(); at != cells_.all().end();) {
+        auto& cell = *at++;
+        if (cell.held_end &&
+            (now() - cell.held_at > kPatience || !may_overtake({}, cell, *cell.held_end))) {
+            const auto ended = *cell.held_end;
+            end_cell(cell, ended);
+        }
+    }
 }
 
 void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
@@ -189,10 +290,9 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
-        if (header.msg_type != "status" && cell.shown.add(header.msg_id) &&
-            !heard_before(cell, output)) {
+        if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
             say_busy(cell);
-            broadcast(output);
+            show_output(cell, header.msg_id, output);
         }
     }
     if (ended.reply) {
@@ -211,6 +311,7 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
                       shared_.factory.aborted_reply(session_, cell.parent), now());
         broadcast(shared_.factory.status(session_, cell.parent, "idle"));
     }
+    note_heard(cell, {}, true);
     if (cells_.running() == nullptr) {
         for (auto& [id, client] : clients_.clients()) {
             client.saw_busy = false;

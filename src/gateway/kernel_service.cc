@@ -143,7 +143,8 @@ Result<Kernel*> KernelService::create(const KernelRequest& request) {
                             .username = request.username,
                             .cwd = request.cwd,
                             .env = request.env,
-                            .replicas = replicas});
+                            .replicas = replicas,
+                            .silence_grace_s = request.silence_grace_s});
     ports_.changed();
     return &kernel;
 }
@@ -236,6 +237,19 @@ void KernelService::restarted(KernelId id, const std::string& session, const Sta
     for (const auto& done : waiting) {
         done(status);
     }
+}
+
+void KernelService::recall(KernelId id, const std::string& session) {
+    const auto route = [this, id]() -> std::optional<HostId> {
+        const auto* kernel = find(id);
+        return kernel == nullptr ? std::nullopt : kernel->view.leader();
+    };
+    ports_.calls.call(
+        route,
+        [id, session](std::uint64_t request) {
+            return cluster::Recall{.request = request, .kernel = id, .session = session};
+        },
+        ports_.clock.now(), options_.recall_timeout, [](const Status&) {});
 }
 
 void KernelService::stop_replica(KernelId kernel, ReplicaId replica, const HostId& host) {

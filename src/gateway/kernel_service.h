@@ -61,7 +61,8 @@ struct KernelRequest {
     std::string cwd;
     std::string username;
     std::map<std::string, std::string> env;
-    std::uint32_t replicas = 0;  // 0: the gateway's default
+    std::uint32_t replicas = 0;         // 0: the gateway's default
+    std::uint32_t silence_grace_s = 0;  // likewise
 };
 
 struct KernelServiceOptions {
@@ -69,8 +70,9 @@ struct KernelServiceOptions {
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds restart_timeout{38'000};  // clients of gateways give up after 42 s
     std::chrono::milliseconds interrupt_timeout{10'000};
-    std::chrono::milliseconds silence_ignored{3'000};  // by placement
-    std::chrono::milliseconds unreported_for{10'000};  // then a saved kernel that no host has goes
+    std::chrono::milliseconds recall_timeout{600'000};  // a majority may be away
+    std::chrono::milliseconds silence_ignored{3'000};   // by placement
+    std::chrono::milliseconds unreported_for{10'000};   // then a saved kernel that no host has goes
 };
 
 class KernelService final : public KernelActions {
@@ -94,13 +96,13 @@ public:
     Kernel* find(KernelId id);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }
     void remember(KernelId id, const std::string& spec);  // saved by an earlier gateway
-    void heard_until(const std::string& date) { shared_.heard_until = date; }
     void remember_deleted(KernelId id) { deleted_.insert(id); }
     const std::set<KernelId>& deleted() const { return deleted_; }
 
     void interrupt(KernelId kernel, Done done) override;
     void restart(KernelId kernel, Done done) override;
     void shut_down(KernelId kernel) override;
+    void recall(KernelId kernel, const std::string& session) override;
     void stop_replica(KernelId kernel, ReplicaId replica, const HostId& host);
 
     void status(const cluster::KernelStatus& status);

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <deque>
 #include <list>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
 
+#include "cluster/rpc.h"
 #include "gateway/client_table.h"
 #include "gateway/host_table.h"
 #include "gateway/kernel_view.h"
@@ -38,6 +40,14 @@ struct PendingCell {
     bool busy = false;     // its busy has been sent
     std::uint64_t incarnation = 0;
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
+    // Clients' sessions that heard of it through a gateway that is gone: they know that it runs,
+    // and all outputs up to this one (empty: from here on they hear everything).
+    std::map<std::string, std::string> heard;
+    // Who runs it, and its end as another host told it: it may have overtaken outputs.
+    HostId executor;
+    std::uint64_t executor_connection = 0;
+    std::optional<cluster::CellEnded> held_end;
+    Instant held_at{};
 
     HostId sent_to;
     std::uint64_t connection = 0;

@@ -44,8 +44,18 @@ bool ReplicaReconciler::is_lost(const Kernel& kernel, ReplicaId replica, const H
                now - kernel.created > options_.missing_grace &&
                !kernel.view.replicas().contains(replica);
     }
-    return now - host->since >
-           (host->state == HostState::kRefused ? options_.refused_grace : options_.silent_grace);
+    return now - host->since > (host->state == HostState::kRefused ? options_.refused_grace
+                                                                   : silent_grace(kernel, replica));
+}
+
+std::chrono::milliseconds ReplicaReconciler::silent_grace(const Kernel& kernel,
+                                                          ReplicaId replica) const {
+    const auto* best = kernel.view.best();
+    if (best == nullptr || best->queued == 0 || best->executor != replica) {
+        return options_.silent_grace;
+    }
+    const std::chrono::seconds asked(best->options.silence_grace_s);
+    return options_.executor_margin + (asked.count() > 0 ? asked : options_.executor_grace);
 }
 
 std::optional<ReplicaId> ReplicaReconciler::lost_voter(const Kernel& kernel) const {

@@ -26,6 +26,10 @@ namespace nbos::gateway {
 struct ReconcilerOptions {
     std::chrono::milliseconds refused_grace{1'000};  // its process is gone; it may be restarting
     std::chrono::milliseconds silent_grace{5'000};
+    // A silent replica that runs a cell keeps it for this (or what its kernel asked for), and is
+    // not replaced before; a little more than its group waits.
+    std::chrono::milliseconds executor_grace{30'000};
+    std::chrono::milliseconds executor_margin{5'000};
     std::chrono::milliseconds missing_grace{10'000};  // connected, and without the replica
     std::chrono::milliseconds orphan_grace{10'000};
     std::chrono::milliseconds retry{2'000};
@@ -79,6 +83,7 @@ private:
     void watch_leads();
     std::optional<ReplicaId> lost_voter(const Kernel& kernel) const;
     bool is_lost(const Kernel& kernel, ReplicaId replica, const HostId& host) const;
+    std::chrono::milliseconds silent_grace(const Kernel& kernel, ReplicaId replica) const;
     Result<HostId> spare_host(const Kernel& kernel) const;
     ReplicaId new_replica(const Kernel& kernel) const;
 

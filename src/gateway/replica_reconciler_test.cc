@@ -35,6 +35,18 @@ protected:
     Group group_;
 };
 
+TEST_F(Repair, ASilentHostKeepsItsRunningCellForTheGrace) {
+    group_.executor = 1;
+    group_.leader = 2;
+    group_.queued = 1;
+    report(group_);
+    lose("h1", HostState::kDown);
+    advance(milliseconds(30'000));
+    EXPECT_TRUE(link_.take<cluster::StartReplica>().empty());
+    advance(milliseconds(6'000));
+    expect_start("h4");
+}
+
 TEST_F(Repair, AGoneHostsReplicaIsReplacedOnASpareHost) {
     lose("h3");
     EXPECT_TRUE(link_.take<cluster::StartReplica>().empty()) << "no grace";

@@ -104,8 +104,7 @@ std::string to_json(const SavedTables& tables) {
     return json::serialize(json::object{{"version", 1},
                                         {"kernels", std::move(kernels)},
                                         {"deleted", std::move(deleted)},
-                                        {"sessions", std::move(sessions)},
-                                        {"stopped", tables.stopped}}) +
+                                        {"sessions", std::move(sessions)}}) +
            "\n";
 }
 
@@ -130,7 +129,6 @@ std::optional<SavedTables> parse_tables(std::string_view text) {
         !parse_all("sessions", parse_session)) {
         return std::nullopt;
     }
-    tables.stopped = text_of(*object, "stopped");
     return tables;
 }
 

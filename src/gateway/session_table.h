@@ -37,9 +37,6 @@ struct SavedTables {
     std::map<KernelId, std::string> kernels;  // to the kernelspec
     std::set<KernelId> deleted;               // to be stopped when their hosts come back
     std::map<std::string, Session> sessions;
-    // When that gateway was told to stop, as a message date: clients have all outputs before it.
-    // Empty: it crashed, or runs.
-    std::string stopped;
 };
 
 std::string to_json(const SavedTables& tables);

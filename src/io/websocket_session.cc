@@ -66,6 +66,8 @@ public:
         tell_closed();
     }
 
+    std::size_t queued_bytes() const override { return queued_bytes_; }
+
 private:
     struct Queued {
         std::string head;
@@ -111,6 +113,8 @@ private:
             write();
         } else if (closing_ && peer_closed_) {
             end();
+        } else if (handler_) {
+            handler_->drained();
         }
     }
 

@@ -45,6 +45,8 @@ public:
     // over the server's limit; nothing that was accepted is dropped silently in the middle.
     virtual void send(Bytes payload, bool binary) = 0;
     virtual void close(std::uint16_t code, std::string_view reason) = 0;
+    // Bytes that the peer's system has not taken yet.
+    virtual std::size_t queued_bytes() const { return 0; }
 };
 
 // What the handler does with one. Destroyed after closed().
@@ -52,6 +54,7 @@ class WebSocketHandler {
 public:
     virtual ~WebSocketHandler() = default;
     virtual void message(std::string_view payload, bool binary) = 0;
+    virtual void drained() {}   // the peer's system has taken all that was sent
     virtual void closed() = 0;  // once; the socket sends nothing any more
 };
 

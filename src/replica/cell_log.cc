@@ -153,7 +153,7 @@ void encode(Writer& out, const KernelOptions& options) {
     for (const auto& [name, value] : options.env) {
         out.put(name).put(value);
     }
-    out.put(options.replicas);
+    out.put(options.replicas).put(options.silence_grace_s);
 }
 
 KernelOptions decode_kernel_options(Reader& in) {
@@ -168,6 +168,7 @@ KernelOptions decode_kernel_options(Reader& in) {
         options.env[std::move(name)] = in.string();
     }
     options.replicas = in.get<std::uint32_t>();
+    options.silence_grace_s = in.get<std::uint32_t>();
     return options;
 }
 

@@ -24,6 +24,7 @@ struct KernelOptions {
     std::string cwd;  // where interpreters start; empty: the agent's workspace
     std::map<std::string, std::string> env;
     std::uint32_t replicas = 3;
+    std::uint32_t silence_grace_s = 0;  // a silent executor keeps its cell so long; 0: the default
     bool operator==(const KernelOptions&) const = default;
 };
 

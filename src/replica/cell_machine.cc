@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -37,6 +38,18 @@ std::vector<Event> CellMachine::apply(Term term, Index index, std::string_view c
 
 CellNumber CellMachine::next_cell() const {
     return queue_.empty() ? CellNumber{last_submitted_.value + 1} : queue_.front().number;
+}
+
+std::vector<std::string> CellMachine::ended_cells(const std::string& session,
+                                                  std::size_t max) const {
+    std::vector<std::string> out;
+    for (auto at = ended_.rbegin(); at != ended_.rend() && at->kept && out.size() < max; ++at) {
+        if (at->session == session) {
+            out.push_back(at->msg_id);
+        }
+    }
+    std::reverse(out.begin(), out.end());
+    return out;
 }
 
 std::optional<Finished> CellMachine::finished(const std::string& session,

@@ -149,6 +149,8 @@ public:
     bool result_is_arriving() const { return !parts_.empty() || held_; }
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
+    // Message ids of the newest cells of a client that have ended, oldest first.
+    std::vector<std::string> ended_cells(const std::string& session, std::size_t max) const;
 
 private:
     struct Ended {  // one of the remembered ids

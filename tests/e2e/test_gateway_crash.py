@@ -1,0 +1,109 @@
+"""The gateway is killed under its clients; it is started again, and they connect again."""
+import pytest
+
+from cluster import poll
+from conversation import Closed
+
+SLOW = """
+import time
+for i in range(40):
+    print(i, flush=True)
+    time.sleep(0.1)
+'done'
+"""
+
+
+def connect_again(cluster, kernel, session):
+    def connected():
+        try:
+            return cluster.connect(kernel, session=session)
+        except OSError:
+            return None
+        except Exception as refused:  # 503: it has just started
+            if "503" in str(refused) or "refused" in str(refused).lower():
+                return None
+            raise
+    return poll("the gateway takes WebSockets again", connected, 60, 0.05)
+
+
+def until_closed(conversation):
+    """What still arrives."""
+    got = []
+    try:
+        while True:
+            got.append(conversation.receive(30))
+    except Closed:
+        return got
+
+
+def of_cell(messages, msg_id):
+    return [m for m in messages if m["parent_header"].get("msg_id") == msg_id]
+
+
+def printed(messages):
+    return "".join(m["content"]["text"] for m in messages if m["header"]["msg_type"] == "stream")
+
+
+def kinds(messages):
+    return [m["content"].get("execution_state", m["header"]["msg_type"]) for m in messages
+            if m["header"]["msg_type"] != "stream"]
+
+
+@pytest.mark.parametrize("heard", [0, 5])
+def test_a_running_cell_goes_on_where_its_client_stopped_hearing(cluster, kernel, heard):
+    conversation = cluster.connect(kernel)
+    cell = conversation.submit(SLOW)
+    before = []
+    while len([m for m in before if m["header"]["msg_type"] == "stream"]) < heard:
+        before.append(conversation.receive())
+    if not heard:
+        before.append(conversation.wait_for(lambda m: m["content"].get("execution_state") == "busy"))
+    cluster.kill_gateway()
+    before += until_closed(conversation)
+    again = connect_again(cluster, kernel, conversation.session)
+    after = []
+    while not {"execute_reply", "idle"} <= set(kinds(of_cell(after, cell))):
+        after.append(again.receive(60))
+    messages = of_cell(before + after, cell)
+    assert printed(messages) == "".join(f"{i}\n" for i in range(40))
+    assert kinds(messages) == ["busy", "execute_input", "execute_result", "execute_reply", "idle"]
+    assert again.execute("1 + 1").text == "2"
+
+
+def test_a_cell_that_ends_without_a_gateway_is_answered(cluster, kernel):
+    conversation = cluster.connect(kernel)
+    assert conversation.execute("kept = 1").status == "ok"
+    cell = conversation.submit("import time\nprint('on', flush=True)\ntime.sleep(0.3)\nkept = 2\nkept")
+    conversation.wait_for(lambda m: m["header"]["msg_type"] == "stream")
+    cluster.kill_gateway()
+    until_closed(conversation)
+    # A second client, so that the cell's end is surely known before the first one comes back.
+    other = connect_again(cluster, kernel, "another-session")
+    assert other.execute("kept").text == "2"
+    again = connect_again(cluster, kernel, conversation.session)
+    messages = []
+    while not {"execute_reply", "idle"} <= set(kinds(of_cell(messages, cell))):
+        messages.append(again.receive(30))
+    mine = of_cell(messages, cell)
+    assert printed(mine) == ""  # heard before
+    assert kinds(mine) == ["execute_result", "execute_reply", "idle"]
+    # And once is enough.
+    third = connect_again(cluster, kernel, conversation.session)
+    assert of_cell(third.drain(1.0), cell) == []
+
+
+def test_cells_that_wait_in_the_queue_are_not_lost(cluster, kernel):
+    conversation = cluster.connect(kernel)
+    cells = [conversation.submit(f"import time; time.sleep(0.5); order = globals().get('order', []) + [{i}]")
+             for i in range(4)]
+    conversation.wait_for(lambda m: m["content"].get("execution_state") == "busy")
+    poll("all are queued", lambda: (cluster.kernel_row(kernel) or {}).get("queued") == 4, 30)
+    cluster.kill_gateway()
+    until_closed(conversation)
+    again = connect_again(cluster, kernel, conversation.session)
+    seen = []
+    while sum(m["header"]["msg_type"] == "execute_reply" for m in seen) < 4:
+        seen.append(again.receive(60))
+    replies = [m["parent_header"]["msg_id"] for m in seen if m["header"]["msg_type"] == "execute_reply"]
+    assert replies == cells
+    assert again.execute("order").text == "[0, 1, 2, 3]"
