@@ -17,6 +17,7 @@ tests use: [tests/package-lock.json](../../tests/package-lock.json).
 TITLES = {
     "debian": "Debian packages, to build and run",
     "debian-test": "Debian packages, for `./nbos test` only",
+    "debian-long": "Debian packages, for `./nbos test --long` only",
     "python": "Python packages, to run (in `.venv`)",
     "python-test": "Python packages, for `./nbos test` only",
 }

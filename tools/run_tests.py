@@ -5,8 +5,8 @@ Each suite prints one line with its time and its counts. The last line of all is
 `N passed, N failed, N skipped`: test cases, summed over all suites. The exit code is 0 only if
 nothing failed and something ran.
 
-    ./nbos test                 everything but the long simulator runs and TSan
-    ./nbos test --long          with 100,000 simulator seeds, and TSan
+    ./nbos test                 everything but the long simulator runs, fuzzing and TSan
+    ./nbos test --long          with 100,000 simulator seeds, fuzzing, and TSan
     ./nbos test --only tidy     one suite by name (may be repeated)
     ./nbos test --list          the suites
 """
@@ -22,6 +22,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
+import fuzz
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "test-output"
 TAIL_LINES = 60
@@ -29,6 +31,7 @@ SANITIZED_SEEDS = 50
 TARGETS = {"tsan": ["--target", "io_test"]}  # the programs with the ctest label `threads`
 LONG_SEEDS = 100_000
 LONG_LIMIT_S = 24 * 3600
+FUZZ_SECONDS = 600
 OPTIONAL_START_S = 50 * 60  # with CI=true; CI ends a run after 90 minutes
 
 
@@ -160,6 +163,17 @@ def run_long_simulators(_options):
     return counts
 
 
+def run_fuzzers(_options):
+    """Ten minutes of libFuzzer on each parser of outside bytes."""
+    counts = Counts()
+    for name, runs, coverage, error in fuzz.run(FUZZ_SECONDS):
+        print(f"  {name}: {runs:,} runs, {coverage:,} edges", flush=True)
+        counts.add(failure(f"fuzz: {name}") if error else Counts(passed=1))
+        if error:
+            print(error, flush=True)
+    return counts
+
+
 def count_programs(preset, xml, summary, code, log):
     counts = Counts()
     reported = {path.stem.removesuffix("_test"): path for path in xml.glob("*.xml")}
@@ -219,6 +233,8 @@ SUITES = [
     Suite("tsan", "the programs with threads again with ThreadSanitizer",
           lambda options: run_programs("tsan", options), lambda options: options.tsan, True),
     Suite("long", "100,000 seeds of each simulator", run_long_simulators,
+          lambda options: options.long),
+    Suite("fuzz", "ten minutes of libFuzzer on each parser of outside bytes", run_fuzzers,
           lambda options: options.long),
 ]
 

@@ -240,6 +240,11 @@ setup_for_testing() {
         install_system debian-test
         touch "$stamps/debian-test"
     fi
+    if [[ " $* " == *" --long "* || " $* " == *" fuzz "* ]] &&
+        [[ ! -e $stamps/debian-long || $NBOS_HOME/deps/packages.txt -nt $stamps/debian-long ]]; then
+        install_system debian-long
+        touch "$stamps/debian-long"
+    fi
     if [[ ! -e $NBOS_HOME/.venv/.nbos-test-ready ||
         $NBOS_HOME/.venv/.nbos-ready -nt $NBOS_HOME/.venv/.nbos-test-ready ]]; then
         install_python pip-test python python-test

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "base/ports.h"
 #include "tests/cluster/seeds.h"
 #include "tests/fuzz/wire_targets.h"
@@ -44,8 +45,9 @@ void mutate_once(std::string& bytes, Rng& rng, const std::string& other) {
 class WireMutation : public ::testing::TestWithParam<Target> {};
 
 TEST_P(WireMutation, HarmsNothing) {
-    const auto range = nbos::testing::seeds({1, 20'000});
-    const auto examples = GetParam().examples();
+    set_log_level(LogLevel::kError);
+    const auto range = nbos::testing::seeds({1, 20'000 / GetParam().cost});
+    const auto examples = known_inputs(GetParam());
     for (const auto& example : examples) {
         GetParam().run(example);
     }
@@ -61,8 +63,11 @@ TEST_P(WireMutation, HarmsNothing) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, WireMutation, ::testing::ValuesIn(targets()),
-                         [](const auto& test) { return std::string(test.param.name); });
+std::string name_of(const ::testing::TestParamInfo<Target>& test) { return test.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Wire, WireMutation, ::testing::ValuesIn(wire_targets()), name_of);
+INSTANTIATE_TEST_SUITE_P(Face, WireMutation, ::testing::ValuesIn(face_targets()), name_of);
+INSTANTIATE_TEST_SUITE_P(Disk, WireMutation, ::testing::ValuesIn(disk_targets()), name_of);
 
 }  // namespace
 }  // namespace nbos::fuzz

@@ -200,7 +200,7 @@ void apply_cell_entry(std::string_view bytes) {
                "an entry left a machine that cannot be restored");
 }
 
-const std::vector<Target>& targets() {
+const std::vector<Target>& wire_targets() {
     static const std::vector<Target> kTargets = {
         {"decode_jupyter_message", decode_jupyter_message, message_examples},
         {"parse_jupyter_header", parse_jupyter_header, header_examples},
