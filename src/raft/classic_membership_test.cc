@@ -340,6 +340,41 @@ TEST(ClassicSnapshot, ALargeOneGoesInChunksAndResumes) {
     EXPECT_EQ(n[4].applied(), n[1].applied());
 }
 
+TEST(ClassicSnapshot, AnAnswerFromBeforeARestartDoesNotSkipChunks) {  // found by the simulator
+    raft::Options options;
+    options.snapshot_chunk_bytes = 1000;
+    Nodes n(voters({1, 2, 3}), options);
+    n.lead(1);
+    n.settle();
+    n[1].compact(n[1].applied(), Bytes(std::string(10'000, 's')));
+    std::optional<raft::Message> late;
+    bool half = false;
+    n.lose = [&](const raft::Message& m) {
+        if (m.kind == MessageKind::kSnapshotReply && m.offset == 5000) {
+            late = m;
+            half = true;
+        }
+        return half && (m.from == replica(4) || m.to == replica(4));
+    };
+    n.add(4);
+    ASSERT_TRUE(n[1].change_membership(voters({1, 2, 3}, {4})));
+    n.tick(2);
+    ASSERT_TRUE(late);
+    bool asked_again = false;
+    n.lose = [&](const raft::Message& m) {
+        asked_again = asked_again || (m.kind == MessageKind::kSnapshotReply && m.reject);
+        return asked_again && m.to == replica(4) && m.offset >= 1000;
+    };
+    n.lose_everything(4);
+    n.tick(6);
+    ASSERT_TRUE(asked_again);  // and it has got the first chunk of the new beginning
+    n[1].step(*late);
+    n.lose = nullptr;
+    n.tick(30);
+    EXPECT_EQ(n.installed[replica(4)].size(), 1U);
+    EXPECT_EQ(n[4].applied(), n[1].applied());
+}
+
 TEST(ClassicSnapshot, OneOvertakenByTheNextDoesNotHang) {  // found by the simulator
     Nodes n(voters({1, 2, 3}));
     n.lead(1);

@@ -58,6 +58,7 @@ void Node::Impl::on_snapshot_reply(const Message& m) {
     if (m.reject || m.offset > size) {  // it lost what it had, or does not understand it
         f.chunk_acked = 0;
         f.chunk_sent = 0;
+        f.mode_round = f.round + 1;  // answers to what was sent before speak of what it has lost
         return;
     }
     if (m.offset == size) {  // installed, durably

@@ -211,6 +211,10 @@ public:
         nodes_.emplace(replica(id),
                        raft::Node(GroupId{}, replica(id), options_, restored, id * 31));
     }
+    void lose_everything(std::uint64_t id) {  // a new member again, of the same name
+        nodes_.erase(replica(id));
+        add(id);
+    }
     raft::Node& operator[](std::uint64_t id) { return nodes_.at(replica(id)); }
 
     void settle() {
