@@ -81,6 +81,22 @@ TEST_F(Channels, ACellIsSentAgainWhenItsHostIsLostAndWhenItComesBack) {
     EXPECT_THAT(cells_sent(), IsEmpty());
 }
 
+// "Run all" while the owner changes: found by seeds 42 and 47 of platform_sim_test.
+TEST_F(Channels, ACellThatGoesElsewhereTakesThoseBeforeItAlong) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    client.execute("m2");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1", "h1 m2"));
+    group_.leader = group_.executor = 2;  // h1 is connected to us, and perhaps not to the others
+    group_.term = 2;
+    report(group_);
+    client.execute("m3");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 m2", "h2 m3"));
+    client.execute("m4");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 m4"));
+}
+
 TEST_F(Channels, OutputsOfTheTailAreShownOnceAndStaleOnesNever) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");
@@ -111,6 +127,11 @@ TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
         client.take(),
         ElementsAre("iopub status busy < m1", "iopub error ExecutorLost < m1",
                     "shell execute_reply error ExecutorLost < m1", "iopub status idle < m1"));
+    // Its executor lives, and has not heard of it yet: seeds 21 and 35 of platform_sim_test. What a
+    // thread prints after its cell has no fence, and is shown.
+    output(group_, "h1", stream("o1", "s1", "m1", "stale"));
+    spoken(group_, "h1", stream("o2", "s1", "m1", "late"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub stream late < m1"));
 }
 
 TEST_F(Channels, CellsThatNeverRanAreAborted) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "jupyter/json_field.h"
@@ -315,9 +316,23 @@ void KernelChannels::pump() {
         }
     }
     forget_done_requests();
+    pump_cells(*target, connection);
+}
+
+// In the order in which they were asked for: a cell that goes to another host than the ones before
+// it takes those along, as one that is lost on its way there must not run after it. What is in the
+// log already is void there.
+void KernelChannels::pump_cells(const HostId& target, std::uint64_t connection) {
+    std::vector<PendingCell*> before;
     for (auto& cell : cells_.all()) {
-        if (PendingCells::due(cell, *target, shared_.hosts, view_, now())) {
-            send_cell(cell, *target);
+        if (PendingCells::due(cell, target, shared_.hosts, view_, now())) {
+            for (auto* earlier : std::exchange(before, {})) {
+                send_cell(*earlier, target);
+            }
+            send_cell(cell, target);
+        } else if (!cell.foreign && !cell.busy &&
+                   (cell.sent_to != target || cell.connection != connection)) {
+            before.push_back(&cell);
         }
     }
 }

@@ -144,6 +144,7 @@ private:
     void answer_all(const std::string& why);
 
     void pump();  // sends what is due
+    void pump_cells(const HostId& target, std::uint64_t connection);
     void send_cell(PendingCell& cell, const HostId& target);
     Request* find_request(const std::string& session, const std::string& msg_id);
     void forget_done_requests();
