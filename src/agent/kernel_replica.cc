@@ -224,6 +224,7 @@ void KernelReplica::on(const replica::WasReset&) {
     claimed_.reset();
     waiting_.clear();
     interpreter_.start_or_keep_survivor();
+    changed();  // at once: who asked the old interpreter something has to ask again
 }
 
 void KernelReplica::on(const replica::Void& event) {
@@ -235,6 +236,7 @@ void KernelReplica::rebuild_interpreter(const std::string& why) {
     run_.reset();
     started_.reset();
     interpreter_.start();
+    changed();  // at once: who asked the old interpreter something has to ask again
 }
 
 // ---- cells ----

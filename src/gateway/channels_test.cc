@@ -11,6 +11,7 @@ using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::milliseconds;
+using ::testing::SizeIs;
 
 class Channels : public GatewayHarness {
 protected:
@@ -81,7 +82,7 @@ TEST_F(Channels, ACellIsSentAgainWhenItsHostIsLostAndWhenItComesBack) {
     EXPECT_THAT(cells_sent(), IsEmpty());
 }
 
-// "Run all" while the owner changes: found by seeds 42 and 47 of platform_sim_test.
+// "Run all" while the owner changes; found by platform_sim_test.
 TEST_F(Channels, ACellThatGoesElsewhereTakesThoseBeforeItAlong) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");
@@ -127,7 +128,7 @@ TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
         client.take(),
         ElementsAre("iopub status busy < m1", "iopub error ExecutorLost < m1",
                     "shell execute_reply error ExecutorLost < m1", "iopub status idle < m1"));
-    // Its executor lives, and has not heard of it yet: seeds 21 and 35 of platform_sim_test. What a
+    // Its executor lives, and has not heard of it yet (found by platform_sim_test). What a
     // thread prints after its cell has no fence, and is shown.
     output(group_, "h1", stream("o1", "s1", "m1", "stale"));
     spoken(group_, "h1", stream("o2", "s1", "m1", "late"));
@@ -229,6 +230,33 @@ TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
     spoken(group_, "h2", said("shell", "complete_reply", "r", "s1", "q1", R"({"status": "ok"})"));
     spoken(group_, "h2",
            said("iopub", "status", "c", "s1", "q1", R"({"execution_state": "idle"})"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < q1", "shell complete_reply ok < q1",
+                                           "iopub status idle < q1"));
+}
+
+// Found by platform_sim_test.
+TEST_F(Channels, AQuestionOutlivesItsInterpreterAndIsAnsweredOnce) {
+    auto client = connect(group_.kernel, "s1");
+    client.send("shell", "complete_request", "q1");
+    EXPECT_THAT(link_.take<cluster::ClientMessage>(), SizeIs(1));
+    auto died = group_;
+    died.replicas[0].interpreter = "starting";
+    report(died);
+    const auto again = link_.take<cluster::ClientMessage>();
+    ASSERT_THAT(again, SizeIs(1));
+    EXPECT_NE("h1", again[0].first);
+    report(group_);
+    for (const auto* host : {"h2", "h1"}) {  // the old one was about to answer
+        spoken(group_, host,
+               said("iopub", "status", std::string("b") + host, "s1", "q1",
+                    R"({"execution_state": "busy"})"));
+        spoken(group_, host,
+               said("shell", "complete_reply", std::string("r") + host, "s1", "q1",
+                    R"({"status": "ok"})"));
+        spoken(group_, host,
+               said("iopub", "status", std::string("i") + host, "s1", "q1",
+                    R"({"execution_state": "idle"})"));
+    }
     EXPECT_THAT(client.take(), ElementsAre("iopub status busy < q1", "shell complete_reply ok < q1",
                                            "iopub status idle < q1"));
 }

@@ -167,6 +167,7 @@ void KernelChannels::take_request(ClientId id, jupyter::Message message, jupyter
     if (find_request(header.session, header.msg_id) != nullptr) {
         return;
     }
+    answered_.remove(header.session, header.msg_id);  // asked again: it is answered again
     Request request{.message = std::move(message), .header = std::move(header), .client = id};
     if (!failure_.empty() && !restarting_) {
         end_request(request, failure_);
@@ -347,9 +348,13 @@ void KernelChannels::send_cell(PendingCell& cell, const HostId& target) {
 }
 
 void KernelChannels::forget_done_requests() {
-    std::erase_if(requests_, [](const Request& request) {
+    std::erase_if(requests_, [this](const Request& request) {
         const bool wants_reply = request.header.msg_type.ends_with("_request");
-        return request.idle && (request.replied || !wants_reply);
+        const bool done = request.idle && (request.replied || !wants_reply);
+        if (done) {
+            answered_.add(request.header.session, request.header.msg_id);
+        }
+        return done;
     });
 }
 

@@ -74,6 +74,8 @@ public:
     void started(const HostId& from, const cluster::CellStarted& started);
     void ended(const HostId& from, const cluster::CellEnded& ended);
     void status_changed();  // the view has changed
+    // Its interpreter ended, and what was asked of it with it.
+    void interpreter_lost(const HostId& host);
 
     // While a restart is under way nothing is sent; what was asked before it ends as aborted.
     void begin_restart();
@@ -164,6 +166,7 @@ private:
     EndedCells ended_;
     std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
+    EndedCells answered_;  // of the requests: one that was asked twice may be answered twice
     std::optional<HostId> stdin_host_;
     replica::Fence fence_;            // the highest seen
     std::uint32_t stale_queued_ = 0;  // reported before the last end of a cell

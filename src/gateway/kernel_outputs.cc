@@ -168,6 +168,8 @@ void KernelChannels::show_status(const jupyter::Message& message, const jupyter:
             return;
         }
         said = true;
+    } else if (answered_.contains(parent.session, parent.msg_id)) {
+        return;
     }
     broadcast(message);
     forget_done_requests();
@@ -181,7 +183,7 @@ void KernelChannels::reply(const cluster::KernelOutput& output, const jupyter::H
         shared_.infos[spec_] = message.content;
     }
     auto* request = find_request(parent.session, parent.msg_id);
-    if (request != nullptr && request->replied) {
+    if (request == nullptr ? answered_.contains(parent.session, parent.msg_id) : request->replied) {
         return;
     }
     if (header.msg_type == "execute_reply" &&
@@ -355,6 +357,14 @@ void KernelChannels::status_changed() {
         failure_.clear();
     }
     pump();
+}
+
+void KernelChannels::interpreter_lost(const HostId& host) {
+    for (auto& request : requests_) {
+        if (request.sent && request.sent_to == host) {
+            request.connection = 0;  // as if with its connection: asked again, or ended
+        }
+    }
 }
 
 // The kernel was restarted, by us or by someone else: what was asked before ends without a result.

@@ -299,7 +299,11 @@ void KernelService::status(const cluster::KernelStatus& status) {
         kernel->channels.name_spec(kernel->spec);
         ports_.changed();
     }
+    const bool lost = kernel->view.loses_interpreter(status);
     kernel->view.update(status);
+    if (lost) {
+        kernel->channels.interpreter_lost(status.host);
+    }
     kernel->channels.status_changed();
 }
 

@@ -17,6 +17,14 @@ bool has_live_interpreter(const cluster::KernelStatus& status) {
 
 }  // namespace
 
+bool KernelView::loses_interpreter(const cluster::KernelStatus& status) const {
+    const auto lives = [](const cluster::KernelStatus& s) {
+        return has_live_interpreter(s) || s.interpreter == "behind";
+    };
+    const auto found = replicas_.find(status.replica);
+    return found != replicas_.end() && lives(found->second) && !lives(status);
+}
+
 const cluster::KernelStatus* KernelView::best() const {
     const cluster::KernelStatus* best = nullptr;
     const auto rank = [this](const cluster::KernelStatus& status) {

@@ -20,6 +20,8 @@ public:
     explicit KernelView(const HostTable& hosts) : hosts_(&hosts) {}
 
     void update(const cluster::KernelStatus& status) { replicas_[status.replica] = status; }
+    // Whether `status`, which is newer, says that the replica's live interpreter is none any more.
+    bool loses_interpreter(const cluster::KernelStatus& status) const;
     void remove(ReplicaId replica) { replicas_.erase(replica); }
     void forget(const HostId& host) {
         std::erase_if(replicas_, [&](const auto& entry) { return entry.second.host == host; });
