@@ -202,11 +202,14 @@ PlatformOptions PlatformOptions::draw(std::uint64_t seed) {
     options.hosts = std::max(options.hosts, 3);
     options.kernels = rng.chance(0.2) ? 2 : 1;
     options.clients = options.kernels + static_cast<int>(rng.below(3));
-    options.client.requests = 6 + rng.below(25);
-    options.client.think_ms_max = 100 << rng.below(6);
+    options.client.requests = 8 + rng.below(40);
     options.client.fails = rng.chance(0.5) ? 0.1 : 0;
     options.client.dies = rng.chance(0.2) ? 0.05 : 0;
     options.chaos_ms = 10'000 << rng.below(3);
+    // Most work while it breaks; some ask in a hurry, and then no more.
+    options.client.think_ms_max =
+        rng.chance(0.7) ? 2 * options.chaos_ms / static_cast<int>(options.client.requests)
+                        : 100 << rng.below(6);
     auto& host = options.host;
     host.raft = {.election_ticks = 20, .heartbeat_ticks = 2};
     host.raft.snapshot_chunk_bytes = 256U << rng.below(6);
@@ -226,6 +229,9 @@ PlatformOptions PlatformOptions::draw(std::uint64_t seed) {
     f.kill_all_agents = maybe(0.2, 8000, 60'000);
     f.disk_full = maybe(0.2, 5000, 40'000);
     f.corrupt_log = maybe(0.2, 5000, 40'000);
+    if (options.replicas == 1) {
+        f.corrupt_log = 0;  // a single copy that is lost is lost
+    }
     f.slow_disk = maybe(0.3, 3000, 20'000);
     f.slow_link = maybe(0.3, 3000, 20'000);
     f.break_stream = maybe(0.4, 1000, 10'000);
