@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/check.h"
 #include "tests/cluster/platform_sim.h"
 
 namespace nbos::testing {
@@ -11,6 +12,13 @@ namespace {
 const Address kGateway = "gateway-1";
 
 }  // namespace
+
+void PlatformSim::note_answer(const jupyter::HttpResponse& response) {
+    note(fmt::format("answered with {}", response.status));
+    NBOS_CHECK(
+        response.status != 400 && response.body.find("there is nothing at") == std::string::npos,
+        "the simulator asks the gateway for what it does not have: " + response.body);
+}
 
 void PlatformSim::isolate(PlatformHost& host, milliseconds duration) {
     note(fmt::format("{} is cut off for {} ms", host.address(), duration.count()));
@@ -89,10 +97,10 @@ void PlatformSim::migrate(const std::string& kernel, const std::optional<HostId>
     note("migrate to " + (to ? to->value : "any"));
     gateway_->http("client-0",
                    {.method = "POST",
-                    .target = "/api/cluster/kernels/" + kernel + "/migrate",
+                    .target = "/api/nbos/kernels/" + kernel + "/migrate",
                     .headers = {},
-                    .body = to ? fmt::format(R"({{"host": "{}"}})", to->value) : "{}"},
-                   [](const jupyter::HttpResponse&) {});
+                    .body = to ? fmt::format(R"({{"to": "{}"}})", to->value) : "{}"},
+                   [this](const jupyter::HttpResponse& response) { note_answer(response); });
 }
 
 void PlatformSim::interrupt(const std::string& kernel) {
@@ -102,7 +110,7 @@ void PlatformSim::interrupt(const std::string& kernel) {
                     .target = "/api/kernels/" + kernel + "/interrupt",
                     .headers = {},
                     .body = {}},
-                   [](const jupyter::HttpResponse&) {});
+                   [this](const jupyter::HttpResponse& response) { note_answer(response); });
 }
 
 void PlatformSim::restart_kernel(const std::string& kernel) {
@@ -113,7 +121,7 @@ void PlatformSim::restart_kernel(const std::string& kernel) {
                     .target = "/api/kernels/" + kernel + "/restart",
                     .headers = {},
                     .body = {}},
-                   [](const jupyter::HttpResponse&) {});
+                   [this](const jupyter::HttpResponse& response) { note_answer(response); });
 }
 
 // ---- the random schedule ----

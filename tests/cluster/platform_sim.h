@@ -115,6 +115,7 @@ private:
     void create_kernels();
     void record(Record record);
     void note(const std::string& what);  // a fault, for the trace
+    void note_answer(const jupyter::HttpResponse& response);
     void disturb();
     void schedule(int every_ms, const std::function<void()>& fault);
     PlatformHost& some_host();

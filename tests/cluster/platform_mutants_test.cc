@@ -1,0 +1,63 @@
+// Would the platform simulator and its checker find a bug? Each is planted in turn, at the edges of
+// the real objects, and a random seed must find it for what it is.
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <set>
+
+#include "tests/cluster/platform_sim.h"
+#include "tests/cluster/seeds.h"
+
+namespace nbos::testing {
+namespace {
+
+struct PlantedBug {
+    const char* name;
+    PlantedInPlatform which;
+    std::set<std::string> reported_as;
+};
+
+void PrintTo(const PlantedBug& bug, std::ostream* out) { *out << bug.name; }
+
+PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
+    auto options = PlatformOptions::draw(seed);
+    options.host.planted = planted;
+    options.host.interpreters.forgets_spent_counts = planted == PlantedInPlatform::kCountRepeated;
+    options.host.interpreters.standby_skips_deltas =
+        planted == PlantedInPlatform::kStandbySkipsDeltas;
+    return options;
+}
+
+class PlantedInThePlatform : public ::testing::TestWithParam<PlantedBug> {};
+
+TEST_P(PlantedInThePlatform, IsFoundByARandomSeed) {
+    const auto& bug = GetParam();
+    const auto range = seeds({1, 400});
+    for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
+        PlatformSim sim(with(bug.which, seed));
+        for (const auto& broken : sim.run()) {
+            if (bug.reported_as.contains(broken.rule)) {
+                std::cout << "seed " << seed << ": " << broken.str() << '\n';
+                return;
+            }
+        }
+    }
+    FAIL() << bug.name << " was not found for what it is in " << range.count << " seeds";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Platform, PlantedInThePlatform,
+    ::testing::Values(
+        PlantedBug{"ReplyBeforeCommit",
+                   PlantedInPlatform::kReplyBeforeCommit,
+                   {"durability", "exactly once"}},
+        PlantedBug{"RetryNotRecognised", PlantedInPlatform::kRetryNotRecognised, {"exactly once"}},
+        PlantedBug{"StaleOutputsShown", PlantedInPlatform::kStaleOutputsShown, {"answers"}},
+        PlantedBug{"QueuedCellForgotten", PlantedInPlatform::kQueuedCellForgotten, {"liveness"}},
+        PlantedBug{"CountRepeated", PlantedInPlatform::kCountRepeated, {"counts"}},
+        PlantedBug{"SyncNotAwaited", PlantedInPlatform::kSyncNotAwaited, {"durability"}},
+        PlantedBug{"StandbySkipsDeltas", PlantedInPlatform::kStandbySkipsDeltas, {"durability"}}),
+    [](const auto& param) { return param.param.name; });
+
+}  // namespace
+}  // namespace nbos::testing
