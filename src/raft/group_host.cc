@@ -466,7 +466,10 @@ void GroupHost::receive(const HostId& from, std::string_view frame) { impl_->rec
 
 void GroupHost::host_is_dead(const HostId& host) {
     for (const auto& group : impl_->all()) {
-        for (const auto& [replica, where] : group->node.membership().hosts) {
+        // A copy: a leader that was handing over to that host may leave a joint stage now, and with
+        // it the membership that it was in.
+        const auto members = group->node.membership().hosts;
+        for (const auto& [replica, where] : members) {
             if (where == host) {
                 impl_->guarded(group, [&, &peer = replica] { group->node.peer_is_dead(peer); });
                 impl_->mark(group);
