@@ -53,7 +53,8 @@ void PlatformInterpreters::done(Process& process) {
 // In order per socket; the process may be gone when it arrives.
 void PlatformInterpreters::report(Process& process, Socket socket, Report report) {
     auto& last = process.said[socket];
-    const auto delay = std::chrono::microseconds(50 + ports_.rng.below(3000));
+    const auto delay = std::chrono::microseconds(
+        50 + ports_.rng.below(static_cast<std::uint64_t>(options_.socket_us_max)));
     last = std::max(last, ports_.time.now() + delay);
     ports_.time.at(last, [this, id = process.id, report = std::move(report)] {
         if (processes_.contains(id)) {

@@ -24,6 +24,7 @@ struct InterpreterOptions {
     int start_ms_max = 400;
     int cell_ms_max = 400;
     int command_ms_max = 5;
+    int socket_us_max = 3000;  // of a message on its way to the agent
     // Planted bugs.
     bool forgets_spent_counts = false;
     bool standby_skips_deltas = false;

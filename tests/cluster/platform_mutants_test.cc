@@ -2,6 +2,7 @@
 // the real objects, and a random seed must find it for what it is.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iostream>
 #include <set>
 
@@ -22,6 +23,12 @@ void PrintTo(const PlantedBug& bug, std::ostream* out) { *out << bug.name; }
 PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
     auto options = PlatformOptions::draw(seed);
     options.host.planted = planted;
+    options.chaos_ms = std::min(options.chaos_ms, 20'000);
+    if (planted ==
+        PlantedInPlatform::kReplyBeforeCommit) {  // it shows only if the executor dies in between
+        options.faults.kill_agent = 1500;
+        options.host.interpreters.socket_us_max = 500'000;
+    }
     options.host.interpreters.forgets_spent_counts = planted == PlantedInPlatform::kCountRepeated;
     options.host.interpreters.standby_skips_deltas =
         planted == PlantedInPlatform::kStandbySkipsDeltas;

@@ -50,5 +50,19 @@ TEST(PlatformSim, KeepsItsPromisesWhateverBreaks) {
     EXPECT_GT(sum.ok, range.count);
 }
 
+TEST(PlatformSim, OneSeedIsOneRun) {
+    for (std::uint64_t seed = 7; seed <= 9; ++seed) {
+        std::string runs[2];
+        for (auto& run : runs) {
+            PlatformSim sim(PlatformOptions::draw(seed));
+            sim.run();
+            for (const auto& record : sim.history()) {
+                run += to_json_line(record) + "\n";
+            }
+        }
+        EXPECT_EQ(runs[0], runs[1]) << "seed " << seed;
+    }
+}
+
 }  // namespace
 }  // namespace nbos::testing
