@@ -34,6 +34,7 @@ void AnswerChecker::read(const Record& record) {
             }
         }
         ++connections_[record.client];
+        lives_[record.client] = gateways_;
     } else if (record.kind == "gateway_gone") {
         ++gateways_;
     } else if (record.kind == "finished") {
@@ -61,7 +62,7 @@ void AnswerChecker::hear_cell(const Record& record, const std::string& key, Requ
     const auto since = record.client == record.asker ? request.connection : 1;
     const bool first = track.place == kNothing && connections_[record.client] <= since;
     const bool settled = track.place == kIdle && !track.gap;
-    const bool again = request.asked > track.rounds || track.gateways != gateways_;
+    const bool again = request.asked > track.rounds || track.life != lives_[record.client];
     if (track.anew && !first) {
         if (settled && !again) {
             say(fmt::format("{} heard {} of {} again, which had ended", record.client,
@@ -91,7 +92,7 @@ void AnswerChecker::hear_cell(const Record& record, const std::string& key, Requ
     }
     track.anew = false;
     track.place = place;
-    track.gateways = gateways_;
+    track.life = lives_[record.client];
 }
 
 // Its reply and its status come over two sockets: only their numbers are promised.

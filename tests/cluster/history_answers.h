@@ -27,8 +27,8 @@ private:
         Place place = kNothing;
         bool anew = true;  // nothing of it was heard since the connection opened
         std::size_t rounds = 0;
-        std::size_t gateways = 0;  // lives of the gateway when it was last heard of
-        bool gap = false;          // of this round something may be missing
+        std::size_t life = 0;  // of the gateway that it was last heard from
+        bool gap = false;      // of this round something may be missing
     };
     struct Request {
         std::string op;
@@ -47,6 +47,7 @@ private:
     std::map<std::string, Request> requests_;
     std::map<std::pair<std::string, std::string>, Track> tracks_;  // listener, request
     std::map<std::string, std::size_t> connections_;
+    std::map<std::string, std::size_t> lives_;  // of the gateway that a client is connected to
     std::size_t gateways_ = 0;
     bool finished_ = false;
     std::vector<BrokenRule> broken_;
