@@ -172,7 +172,6 @@ void PlatformGateway::stop() {
     if (!running_) {
         return;
     }
-    running_->gateway_.stop();
     std::vector<Network::StreamId> open;
     for (const auto& [id, handler] : running_->sockets_) {
         open.push_back(id);
