@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -31,7 +33,25 @@ namespace {
 using jupyter::Channel;
 
 constexpr std::chrono::seconds kParentPoll{1};
+constexpr std::size_t kSessionNameMax = 100;
+constexpr std::size_t kSessionsBytesMax = 2'000;
 constexpr std::size_t kLoggedRefusals = 20;  // of messages that are not signed, and the like
+
+// A client's message names its session by itself; only a plain name has a place in an address.
+std::string other_sessions(const std::set<std::string>& sessions) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_';
+    };
+    std::string list;
+    for (const auto& session : sessions) {
+        if (!session.empty() && session.size() <= kSessionNameMax &&
+            std::ranges::all_of(session, plain) && list.size() < kSessionsBytesMax) {
+            list += (list.empty() ? "&sessions=" : ",") + session;
+        }
+    }
+    return list;
+}
 
 // Runs blocking calls one after the other, beside the loop.
 class Worker {
@@ -201,12 +221,13 @@ private:
     void connect() {
         const auto url = io::parse_http_url(gateway_.place().url);
         auto path = url->path == "/" ? std::string() : url->path;
-        io::WebSocketAddress address{
-            .host = url->host,
-            .port = url->port,
-            .target = path + "/api/kernels/" + kernel_id_ + "/channels?session_id=" + session_,
-            .token = gateway_.place().token,
-            .subprotocol = std::string(jupyter::kWsSubprotocolV1)};
+        io::WebSocketAddress address{.host = url->host,
+                                     .port = url->port,
+                                     .target = path + "/api/kernels/" + kernel_id_ +
+                                               "/channels?session_id=" + session_ +
+                                               other_sessions(relay_.waiting_sessions()),
+                                     .token = gateway_.place().token,
+                                     .subprotocol = std::string(jupyter::kWsSubprotocolV1)};
         socket_ = std::make_unique<io::WebSocketClient>(
             loop_, std::move(address), io::WebSocketClientOptions{},
             io::WebSocketClient::Events{

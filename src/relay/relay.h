@@ -84,7 +84,8 @@ public:
     void interrupt();
     void terminate();
 
-    std::size_t waiting() const { return requests_.size(); }
+    // Of local clients that wait for something: what the gateway kept for them is ours to hear.
+    std::set<std::string> waiting_sessions() const { return requests_.sessions(); }
 
 private:
     void take_shutdown(const jupyter::Addressed& request, const jupyter::Header& header);

@@ -125,6 +125,14 @@ std::vector<Request> RequestTable::take_all() {
     return all;
 }
 
+std::set<std::string> RequestTable::sessions() const {
+    std::set<std::string> names;
+    for (const auto& request : requests_) {
+        names.insert(request.header.session);
+    }
+    return names;
+}
+
 void RequestTable::settle(std::list<Request>::iterator request) {
     if (request->done()) {
         erase(request);

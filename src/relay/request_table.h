@@ -69,6 +69,7 @@ public:
 
     std::vector<Request*> unsent();  // in the order in which they came
     std::vector<Request> take_all();
+    std::set<std::string> sessions() const;  // of clients whose requests wait
     std::size_t size() const { return requests_.size(); }
 
 private:
