@@ -65,6 +65,9 @@ public:
     }
 
     void ping() {
+        if (ended_) {
+            return;
+        }
         stream_.async_ping({}, [self = shared_from_this()](ErrorCode error) {
             if (error) {
                 self->end(error.message());

@@ -119,11 +119,11 @@ void Relay::refuse(const Request& request, std::string_view ename, std::string_v
 }
 
 void Relay::subscribed(std::string_view topic) {
+    has_subscriber_ = true;
     publish(
         ports_.factory.make(Channel::kIopub, "iopub_welcome", session_, "",
                             fmt::format(R"({{"subscription": {}}})", jupyter::json_quoted(topic))),
         std::string(topic));
-    has_subscriber_ = true;
     for (const auto& message : std::exchange(held_, {})) {
         ports_.clients.send(message);
     }
@@ -184,7 +184,9 @@ void Relay::from_gateway(const jupyter::Message& message) {
 
 void Relay::show(const jupyter::Message& message, const jupyter::Header& parent) {
     const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
-    if (!first_time(header.msg_id)) {
+    // With its parent, because ids that interpreters give are unique within a cell only: they are
+    // made of the session, a process id of the host's own namespace, and a number.
+    if (!first_time(parent.session + ' ' + parent.msg_id + ' ' + header.msg_id)) {
         return;
     }
     if (!header.session.empty()) {
@@ -200,11 +202,11 @@ void Relay::show(const jupyter::Message& message, const jupyter::Header& parent)
     publish(message, iopub_topic(message, header.msg_type, options_.kernel.id));
 }
 
-bool Relay::first_time(const std::string& msg_id) {
-    if (!shown_.insert(msg_id).second) {
+bool Relay::first_time(const std::string& output) {
+    if (!shown_.insert(output).second) {
         return false;
     }
-    shown_order_.push_back(msg_id);
+    shown_order_.push_back(output);
     if (shown_order_.size() > options_.shown_max) {
         shown_.erase(shown_order_.front());
         shown_order_.pop_front();
@@ -218,7 +220,10 @@ void Relay::publish(const jupyter::Message& message) {
 }
 
 void Relay::publish(const jupyter::Message& message, std::string topic) {
-    jupyter::Addressed addressed{{Bytes(std::move(topic))}, message};
+    jupyter::Addressed addressed{{}, message};
+    if (!topic.empty()) {  // stock's welcome to a subscription to everything has none
+        addressed.identities.emplace_back(std::move(topic));
+    }
     if (has_subscriber_ || message.channel != Channel::kIopub) {
         ports_.clients.send(addressed);
         return;

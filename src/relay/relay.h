@@ -54,7 +54,7 @@ struct RelayOptions {
     std::string session;  // of messages that the relay itself says before the kernel has spoken
     std::size_t request_bytes_max = 120U << 20U;  // the gateway closes sockets above 128 MiB
     std::size_t held_messages_max = 1'000;
-    std::size_t shown_max = 10'000;  // iopub message ids remembered, to show nothing twice
+    std::size_t shown_max = 10'000;  // outputs remembered, to show none twice
     RequestLimits requests = {};
 };
 
@@ -95,7 +95,7 @@ private:
     void show(const jupyter::Message& message, const jupyter::Header& parent);
     void publish(const jupyter::Message& message, std::string topic);
     void publish(const jupyter::Message& message);
-    bool first_time(const std::string& msg_id);
+    bool first_time(const std::string& output);
     void end(int exit_code);
 
     RelayOptions options_;
