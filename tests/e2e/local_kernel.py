@@ -2,14 +2,16 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import uuid
 from pathlib import Path
 
+from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from jupyter_client.session import Session
 
-from cluster import BINARY
+from cluster import BINARY, poll
 from conversation import ZmqConversation
 from stock import QUIET, free_port
 
@@ -63,7 +65,8 @@ class Relay:
     @contextlib.contextmanager
     def client(self, ready=True, key=None):
         """A BlockingKernelClient whose channels run."""
-        from jupyter_client.blocking import BlockingKernelClient
+        # A client calls a kernel dead whose heartbeat is not there within a second.
+        poll("its heartbeat socket is bound", self._is_bound, 60)
         client = BlockingKernelClient(connection_file=str(self.file))
         client.load_connection_file()
         if key is not None:
@@ -75,6 +78,14 @@ class Relay:
             yield client
         finally:
             client.stop_channels()
+
+    def _is_bound(self):
+        if self.connection["transport"] == "ipc":
+            return Path(f"{self.connection['ip']}-{self.connection['hb_port']}").exists()
+        with contextlib.suppress(ConnectionError):
+            socket.create_connection((self.connection["ip"], self.connection["hb_port"])).close()
+            return True
+        return False
 
     def wait(self, timeout=30):
         """(exit code, what it said on standard error)."""
