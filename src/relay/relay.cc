@@ -142,6 +142,9 @@ void Relay::opened() {
             refuse(request, "AnswerLost",
                    "the connection to the gateway was lost while the kernel worked on this");
         }
+        if (input_) {  // a kernel that has it already throws a second one away when it asks next
+            ports_.kernel.send(*input_);
+        }
     }
     send_unsent();
 }
@@ -156,7 +159,8 @@ void Relay::send_unsent() {
         request->sent = true;
         ports_.kernel.send(request->message);
         if (request->message.channel == Channel::kStdin) {
-            // Nobody answers it. A late copy of it in the table would be asked again after a loss.
+            // Nobody answers it. The table has no say in when it is to be sent again: see opened().
+            input_ = request->message;
             requests_.take_reply(request->header);
             requests_.show_status(request->header, false);
         }
@@ -165,6 +169,7 @@ void Relay::send_unsent() {
 
 void Relay::from_gateway(const jupyter::Message& message) {
     const auto parent = jupyter::parse_header(message.parent_header).value_or(jupyter::Header{});
+    input_.reset();
     if (message.channel == Channel::kIopub) {
         show(message, parent);
         return;

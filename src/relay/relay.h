@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -101,7 +102,8 @@ private:
     RelayOptions options_;
     Ports ports_;
     RequestTable requests_;
-    std::string session_;  // the kernel's
+    std::optional<jupyter::Message> input_;  // given to the kernel, which has not gone on since
+    std::string session_;                    // the kernel's
     std::deque<jupyter::Addressed> held_;
     std::set<std::string> shown_;
     std::deque<std::string> shown_order_;

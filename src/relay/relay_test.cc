@@ -187,12 +187,16 @@ TEST_F(Relays, RefuseWhatIsTooMuch) {
                                     "iopub kernel.K.status status idle < m3"));
 }
 
-TEST_F(Relays, AskAnInputReplyOnce) {
+TEST_F(Relays, GiveAnInputAgainUnlessTheKernelHasGoneOn) {
     begin();
     ask("input_reply", "i1", "{}", Channel::kStdin);
     relay_.lost();
     relay_.opened();
-    EXPECT_THAT(asked(), ElementsAre("input_reply i1"));
+    EXPECT_THAT(asked(), ElementsAre("input_reply i1", "input_reply i1"));
+    hear(Channel::kIopub, "stream", "1", "m1");
+    relay_.lost();
+    relay_.opened();
+    EXPECT_THAT(asked(), IsEmpty());
 }
 
 TEST_F(Relays, DeleteTheKernelOnShutdown) {
