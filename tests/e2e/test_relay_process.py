@@ -278,15 +278,6 @@ def test_a_reply_that_was_said_meanwhile_arrives(cluster, relays, cable):
         assert conversation.execute("x", timeout=60).text == "5"
 
 
-def test_an_input_survives_a_lost_connection(cluster, relays, cable):
-    relay = relays("--gateway", cable.url, environment={"NBOS_TOKEN": cluster.token})
-    with relay.client() as client:
-        conversation = conversation_with(client)
-        done = conversation.execute("print('go', flush=True)\nprint(input('? ') * 2)",
-                                    answers=["ab"], timeout=60, during=lambda _: cable.cut())
-        assert done.text == "go\nabab\n"
-
-
 # ---- bad input ----
 
 def relay_says(*arguments, environment=None, folder=None):
