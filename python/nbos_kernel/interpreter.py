@@ -11,6 +11,7 @@ import asyncio
 import os
 import platform
 import random
+import secrets
 import signal
 import sys
 import time
@@ -138,6 +139,9 @@ class NbosKernel(IPythonKernel):
         if header.get("cwd"):
             os.chdir(header["cwd"])
         self.session.session = header["session"]
+        # A message's id is made of the session, the process id and a number. Replicas share the
+        # session and, each in its host's own namespace, perhaps the process id.
+        self.session.message_count = secrets.randbits(40)
         if header.get("username"):
             self.session.username = header["username"]
         if header.get("kernel"):

@@ -11,6 +11,8 @@ void add_down(Command& root);
 void add_gateway(Command& root);
 void add_host(Command& root);
 void add_kernel(Command& root);
+void add_kernel_relay(Command& root);
+void add_kernelspec(Command& root);
 void add_status(Command& root);
 void add_up(Command& root);
 void add_version(Command& root);

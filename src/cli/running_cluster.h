@@ -30,6 +30,7 @@ public:
 
     const local::Layout& layout() const { return layout_; }
     const local::RunRecord& record() const { return record_; }
+    const std::string& token() const { return token_; }  // a secret
 
 private:
     Result<boost::json::value> call(const std::string& method, const std::string& path,

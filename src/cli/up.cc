@@ -234,10 +234,6 @@ int run(const Given& given) {
 
 void add_up(Command& root) {
     auto given = std::make_shared<Given>();
-    if (const char* token = std::getenv("NBOS_TOKEN"); token != nullptr) {
-        given->token = token;
-        unsetenv("NBOS_TOKEN");  // NOLINT(concurrency-mt-unsafe): one thread; no child gets it
-    }
     root.add("up", "Start a cluster on this machine, with JupyterLab in front of it.")
         .flag("--detach", given->detach, "return when everything answers, and leave it running")
         .flag("--no-lab", given->no_lab, "only the gateway, for other Jupyter clients")
@@ -253,7 +249,15 @@ void add_up(Command& root) {
         .option("--workspace", given->workspace,
                 "the directory of the notebooks; here if not given")
         .option("--warm", given->warm, "interpreters kept ready on each host")
-        .does([given] { return run(*given); });
+        .does([given] {
+            if (const char* token = std::getenv("NBOS_TOKEN"); token != nullptr) {
+                if (given->token.empty()) {
+                    given->token = token;
+                }
+                unsetenv("NBOS_TOKEN");  // NOLINT(concurrency-mt-unsafe): no child gets it
+            }
+            return run(*given);
+        });
 }
 
 }  // namespace nbos::cli

@@ -167,6 +167,26 @@ TEST_F(Channels, WhatIsMissedIsReplayedToTheSameSessionOnly) {
     EXPECT_THAT(third.take(), IsEmpty());
 }
 
+TEST_F(Channels, WhatIsMissedIsReplayedToWhoeverSpeaksForTheSession) {
+    auto first = connect(group_.kernel, "s1");
+    first.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    first.drop();
+    tell("h1", end_of(group_, "s1", "m1"));
+    auto relay = connect(group_.kernel, "r&sessions=s0,s1");
+    EXPECT_THAT(relay.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+    relay.session = "s2";
+    relay.execute("m2");
+    started(group_, "h1", "s2", "m2");
+    relay.drop();
+    tell("h1", end_of(group_, "s2", "m2"));
+    auto again = connect(group_.kernel, "r2");
+    EXPECT_THAT(again.take(), IsEmpty());
+    again.session = "s2";
+    again.send("shell", "comm_msg", "m3", "{}");  // a message of a session also names it
+    EXPECT_THAT(again.take(), ElementsAre("shell execute_reply ok < m2", "iopub status idle < m2"));
+}
+
 TEST_F(Channels, AReplayTellsHowMuchIsMissing) {
     auto first = connect(group_.kernel, "s1");
     first.execute("m1");

@@ -25,20 +25,29 @@ void transmit(ClientTable::Client client, const jupyter::Message& message) {
 
 void ClientTable::open(ClientId id, Client client, const Missing& missing) {
     clients_[id] = client;
-    replay(std::move(client), missing);
+    replay(client, client.session, missing);
+    for (const auto& session : client.speaks_for) {
+        replay(client, session, missing);
+    }
 }
 
 void ClientTable::name_session(ClientId id, const std::string& session, const Missing& missing) {
     const auto found = clients_.find(id);
-    if (found != clients_.end() && found->second.session.empty() && !session.empty()) {
-        found->second.session = session;
-        replay(found->second, missing);
+    if (found == clients_.end() || session.empty() || found->second.is_of(session)) {
+        return;
     }
+    auto& client = found->second;
+    if (client.session.empty()) {
+        client.session = session;
+    } else if (client.speaks_for.size() < limits_.spoken_for_max) {
+        client.speaks_for.insert(session);
+    }
+    replay(client, session, missing);
 }
 
-void ClientTable::replay(Client client, const Missing& missing) {
-    auto kept = kept_.extract(client.session);
-    if (client.session.empty() || kept.empty()) {
+void ClientTable::replay(Client client, const std::string& session, const Missing& missing) {
+    auto kept = kept_.extract(session);
+    if (session.empty() || kept.empty()) {
         return;
     }
     if (kept.mapped().dropped > 0) {
@@ -136,7 +145,7 @@ void ClientTable::send(ClientId id, const std::string& session, const jupyter::M
         return;
     }
     for (const auto& [other, client] : clients_) {
-        if (client.session == session) {
+        if (client.is_of(session)) {
             transmit(client, message);
             return;
         }
@@ -149,7 +158,7 @@ void ClientTable::send(ClientId id, const std::string& session, const jupyter::M
 bool ClientTable::knows(const std::string& session) const {
     return kept_.contains(session) ||
            std::any_of(clients_.begin(), clients_.end(),
-                       [&](const auto& client) { return client.second.session == session; });
+                       [&](const auto& client) { return client.second.is_of(session); });
 }
 
 void ClientTable::forget_old(Instant now) {

@@ -13,7 +13,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "base/ports.h"
 #include "base/strong.h"
@@ -28,6 +30,7 @@ using ClientId = Strong<struct ClientTag>;  // one connection; 0 is nobody
 struct ClientLimits {
     std::size_t kept_bytes_max = 8U << 20U;  // per session
     std::size_t kept_sessions_max = 16;
+    std::size_t spoken_for_max = 64;  // further sessions of one client
     std::chrono::minutes kept_for{60};
 };
 
@@ -52,6 +55,13 @@ public:
         bool saw_busy = false;  // has been told that a cell is running
         HeardMark mark;         // what to tell the hosts of it
         int mark_credit = kMarksPerTick;
+        // Sessions besides its own: a relay's local clients. What was kept for one of them goes to
+        // whoever names it, or says a message of it.
+        std::set<std::string, std::less<>> speaks_for = {};
+
+        bool is_of(std::string_view name) const {
+            return session == name || speaks_for.contains(name);
+        }
     };
 
     // `missing` makes the message that tells how many messages are gone.
@@ -87,7 +97,7 @@ private:
 
     void keep(Kept& kept, std::shared_ptr<const jupyter::Message> message);
     Kept& kept_for(const std::string& session, Instant now);
-    void replay(Client client, const Missing& missing);
+    void replay(Client client, const std::string& session, const Missing& missing);
 
     ClientLimits limits_;
     std::map<ClientId, Client> clients_;

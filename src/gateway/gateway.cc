@@ -337,6 +337,22 @@ void Gateway::route(Call call) {
 
 // ---- WebSockets ----
 
+namespace {
+
+// "a,b,c", a client's own claim: bounded.
+std::set<std::string, std::less<>> listed(std::string_view text) {
+    std::set<std::string, std::less<>> names;
+    while (!text.empty() && names.size() < ClientLimits{}.spoken_for_max) {
+        const auto comma = text.find(',');
+        names.emplace(text.substr(0, comma));
+        text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+    }
+    names.erase("");
+    return names;
+}
+
+}  // namespace
+
 std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
     const jupyter::HttpRequest& request) {
     const auto refusal = [](int status, std::string_view message) {
@@ -363,9 +379,13 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
     }
     const bool v1 = jupyter::offers_v1(request.header("sec-websocket-protocol"));
     const auto session = target->query.find("session_id");
+    std::set<std::string, std::less<>> speaks_for;
+    if (const auto sessions = target->query.find("sessions"); sessions != target->query.end()) {
+        speaks_for = listed(sessions->second);
+    }
     jupyter::WebSocketAccept accept;
     accept.subprotocol = v1 ? std::string(jupyter::kWsSubprotocolV1) : std::string();
-    accept.opened = [this, kernel_id = KernelId{*id}, v1,
+    accept.opened = [this, kernel_id = KernelId{*id}, v1, speaks_for,
                      session_id = session == target->query.end() ? std::string() : session->second](
                         std::shared_ptr<jupyter::WebSocket> socket)
         -> std::unique_ptr<jupyter::WebSocketHandler> {
@@ -374,7 +394,8 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
             kernel->channels.open(
                 client, {.session = session_id,
                          .protocol = v1 ? jupyter::WsProtocol::kV1 : jupyter::WsProtocol::kLegacy,
-                         .socket = std::move(socket)});
+                         .socket = std::move(socket),
+                         .speaks_for = speaks_for});
         }
         return std::make_unique<ChannelSocket>(*this, kernel_id, client);
     };

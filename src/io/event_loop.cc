@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <csignal>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -38,12 +39,12 @@ public:
     Impl() : guard(asio::make_work_guard(context)), signals(context) {}
 
     void wait_for_signal() {
-        signals.async_wait([this](const boost::system::error_code& error, int) {
+        signals.async_wait([this](const boost::system::error_code& error, int signal) {
             if (error) {
                 return;
             }
             // A copy: a callback may add another one.
-            for (const auto& work : std::vector(on_termination)) {
+            for (const auto& work : std::vector(on_signal[signal])) {
                 work();
             }
             wait_for_signal();
@@ -53,7 +54,7 @@ public:
     asio::io_context context{1};  // one thread runs it; post() may come from any
     asio::executor_work_guard<asio::io_context::executor_type> guard;
     asio::signal_set signals;
-    std::vector<std::function<void()>> on_termination;
+    std::map<int, std::vector<std::function<void()>>> on_signal;
     RealClock clock;
 };
 
@@ -79,13 +80,21 @@ void EventLoop::after(std::chrono::nanoseconds delay, std::function<void()> work
     });
 }
 
-void EventLoop::on_termination(std::function<void()> work) {
-    impl_->on_termination.push_back(std::move(work));
-    if (impl_->on_termination.size() == 1) {
-        impl_->signals.add(SIGINT);
-        impl_->signals.add(SIGTERM);
+void EventLoop::on_signal(int signal, std::function<void()> work) {
+    const bool first = impl_->on_signal.empty();
+    auto& works = impl_->on_signal[signal];
+    works.push_back(std::move(work));
+    if (works.size() == 1) {
+        impl_->signals.add(signal);
+    }
+    if (first) {
         impl_->wait_for_signal();
     }
+}
+
+void EventLoop::on_termination(const std::function<void()>& work) {
+    on_signal(SIGINT, work);
+    on_signal(SIGTERM, work);
 }
 
 const Clock& EventLoop::clock() const { return impl_->clock; }

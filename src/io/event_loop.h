@@ -22,8 +22,9 @@ public:
     void post(std::function<void()> work);  // any thread; runs on the loop thread
     // Runs once on the loop thread, not before `delay`.
     void after(std::chrono::nanoseconds delay, std::function<void()> work);
-    // Runs on SIGINT and SIGTERM, on the loop thread.
-    void on_termination(std::function<void()> work);
+    // Runs on each such signal, on the loop thread.
+    void on_signal(int signal, std::function<void()> work);
+    void on_termination(const std::function<void()>& work);  // SIGINT and SIGTERM
 
     const Clock& clock() const;
     void* native();  // boost::asio::io_context*, for the other files of io/ only

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/core.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -27,12 +28,6 @@ using std::chrono::steady_clock;
 
 constexpr std::uint64_t kBodyBytesMax = 64U << 20U;
 
-struct Target {
-    std::string host;
-    std::uint16_t port = 80;
-    std::string path;
-};
-
 struct Socket {
     explicit Socket(int descriptor) : fd(descriptor) {}
     ~Socket() { close(fd); }
@@ -43,29 +38,6 @@ struct Socket {
 
 Error failed(Errc code, std::string what) { return {code, Certainty::kUnknown, std::move(what)}; }
 
-std::optional<Target> parse_url(std::string_view url) {
-    constexpr std::string_view kScheme = "http://";
-    if (!url.starts_with(kScheme)) {
-        return std::nullopt;
-    }
-    url.remove_prefix(kScheme.size());
-    Target target;
-    const auto slash = url.find('/');
-    target.path = slash == std::string_view::npos ? "/" : std::string(url.substr(slash));
-    auto authority = url.substr(0, slash);
-    if (const auto colon = authority.find(':'); colon != std::string_view::npos) {
-        const auto digits = authority.substr(colon + 1);
-        const auto parsed =
-            std::from_chars(digits.data(), digits.data() + digits.size(), target.port);
-        if (parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) {
-            return std::nullopt;
-        }
-        authority = authority.substr(0, colon);
-    }
-    target.host = authority == "localhost" ? "127.0.0.1" : std::string(authority);
-    return target;
-}
-
 // False when the time is over.
 bool wait_for(int fd, short events, steady_clock::time_point deadline) {
     const auto left =
@@ -74,13 +46,31 @@ bool wait_for(int fd, short events, steady_clock::time_point deadline) {
     return left.count() > 0 && poll(&poller, 1, static_cast<int>(left.count())) > 0;
 }
 
-Status connect_to(const Socket& socket, const Target& target, steady_clock::time_point deadline) {
+Result<sockaddr_in> resolve(const HttpUrl& target) {
     sockaddr_in address{};
+    if (inet_pton(AF_INET, target.host.c_str(), &address.sin_addr) != 1) {
+        addrinfo wanted{};
+        wanted.ai_family = AF_INET;
+        wanted.ai_socktype = SOCK_STREAM;
+        addrinfo* list = nullptr;
+        if (const int code = getaddrinfo(target.host.c_str(), nullptr, &wanted, &list); code != 0) {
+            return failed(Errc::kIo, fmt::format("cannot find the host {}: {}", target.host,
+                                                 gai_strerror(code)));
+        }
+        std::memcpy(&address, list->ai_addr, sizeof address);
+        freeaddrinfo(list);
+    }
     address.sin_family = AF_INET;
     address.sin_port = htons(target.port);
-    if (inet_pton(AF_INET, target.host.c_str(), &address.sin_addr) != 1) {
-        return failed(Errc::kInvalid, target.host + " is no IPv4 address");
+    return address;
+}
+
+Status connect_to(const Socket& socket, const HttpUrl& target, steady_clock::time_point deadline) {
+    const auto found = resolve(target);
+    if (!found) {
+        return found.error();
     }
+    const auto& address = *found;
     // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the sockets API
     if (connect(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
         errno != EINPROGRESS) {
@@ -100,7 +90,7 @@ Status connect_to(const Socket& socket, const Target& target, steady_clock::time
     return ok();
 }
 
-std::string request_text(const HttpCall& call, const Target& target) {
+std::string request_text(const HttpCall& call, const HttpUrl& target) {
     std::string text = fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n",
                                    call.method, target.path, target.host, target.port);
     if (!call.token.empty()) {
@@ -166,8 +156,31 @@ Result<HttpAnswer> receive(const Socket& socket, steady_clock::time_point deadli
 
 }  // namespace
 
+std::optional<HttpUrl> parse_http_url(std::string_view url) {
+    constexpr std::string_view kScheme = "http://";
+    if (!url.starts_with(kScheme)) {
+        return std::nullopt;
+    }
+    url.remove_prefix(kScheme.size());
+    HttpUrl parsed;
+    const auto slash = url.find('/');
+    parsed.path = slash == std::string_view::npos ? "/" : std::string(url.substr(slash));
+    auto authority = url.substr(0, slash);
+    if (const auto colon = authority.find(':'); colon != std::string_view::npos) {
+        const auto digits = authority.substr(colon + 1);
+        const auto number =
+            std::from_chars(digits.data(), digits.data() + digits.size(), parsed.port);
+        if (number.ec != std::errc() || number.ptr != digits.data() + digits.size()) {
+            return std::nullopt;
+        }
+        authority = authority.substr(0, colon);
+    }
+    parsed.host = authority == "localhost" ? "127.0.0.1" : std::string(authority);
+    return parsed.host.empty() ? std::nullopt : std::optional(std::move(parsed));
+}
+
 Result<HttpAnswer> http_call(const HttpCall& call) {
-    const auto target = parse_url(call.url);
+    const auto target = parse_http_url(call.url);
     if (!target) {
         return failed(Errc::kInvalid, call.url + " is no http://HOST:PORT/PATH");
     }

@@ -14,7 +14,25 @@ namespace nbos::io {
 namespace {
 
 constexpr int kSocketsMax = 65'536;
-constexpr int kMessagesPerTurn = 64;  // then others of the loop have their turn
+constexpr int kMessagesPerTurn = 64;             // then others of the loop have their turn
+constexpr int kSubscriberMessagesMax = 100'000;  // for one that does not read; then it loses some
+constexpr int kLastWordsMs = 1000;               // for what was said just before the end
+
+int socket_type(ZmqKind kind) {
+    switch (kind) {
+        case ZmqKind::kDealer:
+            return ZMQ_DEALER;
+        case ZmqKind::kSubscribe:
+            return ZMQ_SUB;
+        case ZmqKind::kRouter:
+            return ZMQ_ROUTER;
+        case ZmqKind::kReply:
+            return ZMQ_REP;
+        case ZmqKind::kPublish:
+            break;
+    }
+    return ZMQ_XPUB;
+}
 
 // Owns a frame for as long as libzmq sends it.
 void release(void*, void* hint) { delete static_cast<Bytes*>(hint); }
@@ -44,7 +62,7 @@ class ZmqPort::Impl : public std::enable_shared_from_this<Impl> {
 public:
     Impl(EventLoop& loop, void* context, ZmqKind kind, OnMessage on_message)
         : io_(*static_cast<boost::asio::io_context*>(loop.native())),
-          socket_(zmq_socket(context, kind == ZmqKind::kDealer ? ZMQ_DEALER : ZMQ_SUB)),
+          socket_(zmq_socket(context, socket_type(kind))),
           wake_(io_),
           on_message_(std::move(on_message)) {
         NBOS_CHECK(socket_ != nullptr, "no ZeroMQ socket left: raise the limit of open files");
@@ -54,6 +72,12 @@ public:
         zmq_setsockopt(socket_, ZMQ_SNDHWM, &zero, sizeof zero);
         if (kind == ZmqKind::kSubscribe) {
             zmq_setsockopt(socket_, ZMQ_SUBSCRIBE, "", 0);
+        } else if (kind == ZmqKind::kPublish) {
+            zmq_setsockopt(socket_, ZMQ_SNDHWM, &kSubscriberMessagesMax,
+                           sizeof kSubscriberMessagesMax);
+        } else if (kind == ZmqKind::kRouter) {
+            const int yes = 1;  // a client that reconnects with its identity takes it over
+            zmq_setsockopt(socket_, ZMQ_ROUTER_HANDOVER, &yes, sizeof yes);
         }
     }
 
@@ -62,6 +86,20 @@ public:
             zmq_setsockopt(socket_, ZMQ_ROUTING_ID, identity.data(), identity.size());
         }
         NBOS_CHECK(zmq_connect(socket_, endpoint.c_str()) == 0, "a bad ZeroMQ endpoint");
+        begin();
+    }
+
+    Status bind(const std::string& endpoint) {
+        zmq_setsockopt(socket_, ZMQ_LINGER, &kLastWordsMs, sizeof kLastWordsMs);
+        if (zmq_bind(socket_, endpoint.c_str()) != 0) {
+            return Error{Errc::kIo, Certainty::kDidNotHappen,
+                         "cannot bind " + endpoint + ": " + zmq_strerror(zmq_errno())};
+        }
+        begin();
+        return ok();
+    }
+
+    void begin() {
         int fd = -1;
         std::size_t size = sizeof fd;
         zmq_getsockopt(socket_, ZMQ_FD, &fd, &size);
@@ -71,7 +109,12 @@ public:
 
     void close() {
         on_message_ = nullptr;
-        wake_.release();  // the descriptor belongs to libzmq
+        while (!outbox_.empty() && (events() & ZMQ_POLLOUT) != 0) {
+            send_front();
+        }
+        if (wake_.is_open()) {
+            wake_.release();  // the descriptor belongs to libzmq
+        }
         zmq_close(std::exchange(socket_, nullptr));
     }
 
@@ -178,6 +221,18 @@ ZmqPort::ZmqPort(EventLoop& loop, ZmqContext& context, ZmqKind kind, const std::
                  const std::string& identity, OnMessage on_message)
     : impl_(std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message))) {
     impl_->open(endpoint, identity);
+}
+
+ZmqPort::ZmqPort(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<ZmqPort>> ZmqPort::bind(EventLoop& loop, ZmqContext& context, ZmqKind kind,
+                                               const std::string& endpoint, OnMessage on_message) {
+    auto impl = std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message));
+    std::unique_ptr<ZmqPort> port(new ZmqPort(impl));  // its constructor is private
+    if (auto bound = impl->bind(endpoint); !bound) {
+        return std::move(bound).error();
+    }
+    return port;
 }
 
 ZmqPort::~ZmqPort() { impl_->close(); }

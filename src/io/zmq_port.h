@@ -7,12 +7,14 @@
 // Limits   The outbox grows while the peer does not read; the caller bounds what it sends.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/result.h"
 #include "io/event_loop.h"
 
 namespace nbos::io {
@@ -31,7 +33,8 @@ private:
     void* context_;
 };
 
-enum class ZmqKind : std::uint8_t { kDealer, kSubscribe };
+// kPublish is an XPUB: on_message gets the subscriptions, as its peers make them.
+enum class ZmqKind : std::uint8_t { kDealer, kSubscribe, kRouter, kReply, kPublish };
 
 class ZmqPort {
 public:
@@ -40,6 +43,10 @@ public:
     // Connects; `identity` may be empty. A peer that is not there yet is waited for.
     ZmqPort(EventLoop& loop, ZmqContext& context, ZmqKind kind, const std::string& endpoint,
             const std::string& identity, OnMessage on_message);
+    // Binds. kIo with the endpoint and the reason. What was sent last still leaves, for a second,
+    // when the port and its context are destroyed.
+    static Result<std::unique_ptr<ZmqPort>> bind(EventLoop& loop, ZmqContext& context, ZmqKind kind,
+                                                 const std::string& endpoint, OnMessage on_message);
     ~ZmqPort();
     ZmqPort(const ZmqPort&) = delete;
     ZmqPort& operator=(const ZmqPort&) = delete;
@@ -48,6 +55,7 @@ public:
 
 private:
     class Impl;
+    explicit ZmqPort(std::shared_ptr<Impl> impl);
     std::shared_ptr<Impl> impl_;
 };
 

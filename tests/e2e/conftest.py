@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster import ROOT, Cluster
+from local_kernel import install
 from stock import StockServer
 
 
@@ -51,3 +52,12 @@ def kernel(cluster):
     cluster.wait_replicas(kernel_id)
     yield kernel_id
     cluster.forget(kernel_id)
+
+
+@pytest.fixture
+def local_kernels(cluster, tmp_path, monkeypatch):
+    """The environment in which local_kernel.SPEC is a kernelspec; set for this process too."""
+    environment = install(cluster, tmp_path / "prefix")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment

@@ -1,8 +1,12 @@
 #include "tests/fuzz/wire_targets.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "cluster/rpc.h"
+#include "jupyter/connection_file.h"
 #include "jupyter/message.h"
+#include "jupyter/signed_frames.h"
 #include "raft/messages.h"
 #include "replica/cell_log.h"
 #include "replica/cell_machine.h"
@@ -36,6 +40,42 @@ Membership membership() {
 
 std::vector<std::string> message_examples() { return {encoded(message())}; }
 std::vector<std::string> header_examples() { return {message().header, R"({"msg_id":[1,{}]})"}; }
+
+std::vector<std::string> connection_file_examples() {
+    return {
+        R"({"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5,)"
+        R"( "ip": "127.0.0.1", "transport": "tcp", "key": "k", "signature_scheme": "hmac-sha256"})",
+        R"({"transport": "ipc", "shell_port": 65535})"};
+}
+
+std::string joined(const std::vector<Bytes>& frames) {
+    std::string out;
+    for (const auto& frame : frames) {
+        out.push_back(static_cast<char>(frame.size() & 0xFFU));
+        out.push_back(static_cast<char>(frame.size() >> 8U));
+        out += frame.view();
+    }
+    return out;
+}
+
+std::vector<Bytes> cut(std::string_view bytes) {
+    std::vector<Bytes> frames;
+    while (bytes.size() >= 2) {
+        const auto size = static_cast<std::size_t>(static_cast<std::uint8_t>(bytes[0]) |
+                                                   (static_cast<std::uint8_t>(bytes[1]) << 8U));
+        frames.push_back(Bytes::copy(bytes.substr(2, size)));
+        bytes.remove_prefix(std::min(bytes.size(), size + 2));
+    }
+    return frames;
+}
+
+std::vector<std::string> frame_examples() {
+    std::vector<std::string> out;
+    for (const auto* key : {"", "key"}) {
+        out.push_back(joined(jupyter::to_signed_frames({{Bytes::copy("peer")}, message()}, key)));
+    }
+    return out;
+}
 
 std::vector<replica::CellEntry> entries() {
     using namespace replica;  // NOLINT: the vocabulary of the log, in this function only
@@ -138,6 +178,27 @@ void decode_jupyter_message(std::string_view bytes) {
 
 void parse_jupyter_header(std::string_view bytes) { jupyter::parse_header(bytes); }
 
+void parse_connection_file(std::string_view bytes) {
+    if (const auto file = jupyter::parse_connection_file(bytes)) {
+        NBOS_CHECK(file->endpoint(file->hb_port) != file->endpoint(file->shell_port),
+                   "two sockets have one endpoint");
+    }
+}
+
+void decode_signed_frames(std::string_view bytes) {
+    const auto frames = cut(bytes);
+    for (const auto* key : {"", "key"}) {
+        const auto decoded = jupyter::from_signed_frames(jupyter::Channel::kShell, frames, key);
+        if (decoded) {
+            const auto again = jupyter::from_signed_frames(
+                jupyter::Channel::kShell, jupyter::to_signed_frames(*decoded, key), key);
+            NBOS_CHECK(again && again->message == decoded->message &&
+                           again->identities == decoded->identities,
+                       "signed frames do not round-trip");
+        }
+    }
+}
+
 void decode_cell_entry(std::string_view bytes) {
     if (const auto entry = replica::decode_cell_entry(bytes)) {
         const auto again = replica::encode(*entry);
@@ -204,6 +265,8 @@ const std::vector<Target>& wire_targets() {
     static const std::vector<Target> kTargets = {
         {"decode_jupyter_message", decode_jupyter_message, message_examples},
         {"parse_jupyter_header", parse_jupyter_header, header_examples},
+        {"parse_connection_file", parse_connection_file, connection_file_examples},
+        {"decode_signed_frames", decode_signed_frames, frame_examples},
         {"decode_cell_entry", decode_cell_entry, entry_examples},
         {"decode_rpc", decode_rpc, rpc_examples},
         {"decode_raft_message", decode_raft_message, raft_examples},

@@ -14,6 +14,8 @@ namespace nbos::fuzz {
 
 void decode_jupyter_message(std::string_view bytes);
 void parse_jupyter_header(std::string_view bytes);
+void parse_connection_file(std::string_view bytes);
+void decode_signed_frames(std::string_view bytes);  // of ZeroMQ, each after its length (u16 LE)
 void decode_cell_entry(std::string_view bytes);
 void decode_rpc(std::string_view bytes);
 void decode_raft_message(std::string_view bytes);
