@@ -427,7 +427,8 @@ bool Node::Impl::has_members_at_rest() const {
     return transfer_target_.value == 0 && reads_.empty() && in_log_.empty() &&
            std::all_of(followers_.begin(), followers_.end(), [&](const auto& member) {
                const Follower& f = member.second;
-               return f.match == log.last() && f.commit_sent == log.last() && !f.awaits_reply();
+               return f.match == log.last() && f.commit_sent == log.last() && !f.awaits_reply() &&
+                      f.recently_active;
            });
 }
 

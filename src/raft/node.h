@@ -112,7 +112,8 @@ public:
     void peer_is_dead(ReplicaId peer);
 
     // Nothing is under way: all that is in the log is durable, committed and applied, nobody waits
-    // for anything, and, on a leader, every member has and knows all of it. Never without a leader.
+    // for anything, and, on a leader, every member has and knows all of it and was heard of lately.
+    // Never without a leader.
     bool at_rest() const;
     // Ticks begin again after a time without them in which nobody was expected to speak: a leader
     // says at once that it lives, and everybody has a whole timeout ahead.

@@ -134,8 +134,7 @@ bool Quiescence::agrees(const Node& node, const Message& m, const HostLinks& lin
     const bool same_leader = node.term() == m.term && node.leader() == m.from;
     const bool same_log =
         node.last_index() == m.index || NBOS_MUTANT(node.planted(), quiet_when_unequal);
-    const bool at_rest = node.at_rest() || NBOS_MUTANT(node.planted(), quiet_beside_work) ||
-                         NBOS_MUTANT(node.planted(), quiet_when_unequal);
+    const bool at_rest = node.at_rest() || NBOS_MUTANT(node.planted(), quiet_when_unequal);
     return same_leader && same_log && at_rest && is_up(node.membership(), m.from, links);
 }
 

@@ -88,11 +88,12 @@ INSTANTIATE_TEST_SUITE_P(
     Quiescence, PlantedBug,
     ::testing::Values(
         Planted{"QuietWhenUnequal", &raft::Mutants::quiet_when_unequal, {kQuietInvariant}},
-        Planted{"QuietBesideWork", &raft::Mutants::quiet_beside_work, {kQuietInvariant}},
         Planted{"AsleepThroughProposals",
                 &raft::Mutants::asleep_through_proposals,
                 {kQuietInvariant, kLiveness}},
-        Planted{"AsleepThroughRebirths", &raft::Mutants::asleep_through_rebirths, {kLiveness}},
+        Planted{"AsleepThroughRebirths",
+                &raft::Mutants::asleep_through_rebirths,
+                {kQuietInvariant, kLiveness}},
         Planted{"AsleepThroughLosses", &raft::Mutants::asleep_through_losses, {kLiveness}}),
     [](const auto& param) { return param.param.name; });
 

@@ -44,7 +44,13 @@ void RaftSim::tell_link(ReplicaId id, ReplicaId peer, std::optional<std::uint64_
         trace(fmt::format("{} {} {}", id.value, process ? "hears the process of" : "has lost",
                           peer.value));
     }
+    const bool is_new = change == raft::HostLinks::Change::kReborn;
     r.quiescence->link_changed(*r.node, host, change);
+    if (is_new && is_quiet(id) && r.node->membership().is_member(peer)) {
+        throw Violated{kQuietInvariant,
+                       fmt::format("{} counts on what an earlier process of {} agreed to", id.value,
+                                   peer.value)};
+    }
     after_input(r);
 }
 
