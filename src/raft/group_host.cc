@@ -201,7 +201,10 @@ void GroupHost::Impl::link_changed(const HostId& host, HostLinks::Change change)
 }
 
 void GroupHost::Impl::watch(const GroupPtr& group) {
-    if (group->gone || group->quiescence.quiet()) {
+    if (group->gone) {
+        return;  // and perhaps another one has its id by now
+    }
+    if (group->quiescence.quiet()) {
         awake_.erase(group->id);
     } else {
         awake_.emplace(group->id, group);

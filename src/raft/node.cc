@@ -424,12 +424,14 @@ bool Node::Impl::has_members_at_rest() const {
     if (NBOS_MUTANT(mutants, quiet_when_unequal)) {
         return true;
     }
+    constexpr std::uint64_t kUnanswered = 2;  // heartbeats that may be on their way
+    const auto is_at_rest = [&](const auto& member) {
+        const Follower& f = member.second;
+        return f.match == log.last() && f.commit_sent == log.last() && !f.awaits_reply() &&
+               f.heartbeat_acked + kUnanswered >= heartbeat_round_;
+    };
     return transfer_target_.value == 0 && reads_.empty() && in_log_.empty() &&
-           std::all_of(followers_.begin(), followers_.end(), [&](const auto& member) {
-               const Follower& f = member.second;
-               return f.match == log.last() && f.commit_sent == log.last() && !f.awaits_reply() &&
-                      f.recently_active;
-           });
+           std::all_of(followers_.begin(), followers_.end(), is_at_rest);
 }
 
 void Node::Impl::resume() {

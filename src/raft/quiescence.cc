@@ -51,9 +51,11 @@ bool HostLinks::is_up(const HostId& host) const {
     return at != links_.end() && at->second.up;
 }
 
-// An attempt must end well before anybody's election timeout: it holds heartbeats back.
+// An attempt ends well before anybody's election timeout.
 Quiescence::Quiescence(const Options& options)
-    : patience_ticks_(options.quiet_after_ticks),
+    : patience_ticks_(options.quiet_after_ticks == 0
+                          ? 0
+                          : std::max(options.quiet_after_ticks, options.election_ticks)),
       asking_ticks_max_(std::max(1, options.election_ticks / 4)) {}
 
 std::vector<Message> Quiescence::take_messages() { return std::exchange(messages_, {}); }

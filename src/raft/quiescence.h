@@ -8,7 +8,7 @@
 // is a matter of time only: no log, term or vote depends on it.
 //
 // Threads  Owned by the thread that owns the Node.
-// Source   docs/design/0006-quiescence.md, with the races it settles
+// Source   docs/design/0007-quiescence.md, with the races it settles
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ private:
 // One replica's part in it. Node and links are passed in: they must be the same in each call.
 class Quiescence {
 public:
-    // A leader asks after so many ticks without anything to do. 0: never, and it agrees to nothing.
+    // A leader asks after Options::quiet_after_ticks without anything to do, an election timeout at
+    // least: attempts hold heartbeats back. 0: never, and it agrees to nothing.
     explicit Quiescence(const Options& options);
 
     bool quiet() const { return state_ == State::kQuiet; }
