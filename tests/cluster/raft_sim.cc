@@ -189,10 +189,13 @@ std::optional<Violation> RaftSim::run() {
     if (auto violation = disturb_sleep()) {
         return violation;
     }
-    for (auto& [id, r] : replicas_) {
-        if (r.node) {
+    const auto ask_everybody = [this] {
+        for (auto& [id, r] : replicas_) {
             propose(id, Bytes("are you alive"));
         }
+    };
+    if (auto violation = guarded(ask_everybody)) {
+        return violation;
     }
     if (auto violation = run_until_live()) {
         return violation;
