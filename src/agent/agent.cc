@@ -2,6 +2,7 @@
 
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "base/log.h"
 
@@ -30,6 +31,8 @@ KernelReplica& Agent::add(KernelId kernel, ReplicaId self) {
     auto replica = std::make_unique<KernelReplica>(
         kernel, self, KernelReplica::Ports{options_.host, groups_, interpreters_, gateways_, *this},
         options_.replica);
+    restless_.insert(kernel);
+    replica->set_time(now_);
     return *(replicas_[kernel] = std::move(replica));
 }
 
@@ -37,10 +40,19 @@ KernelReplica* Agent::find(KernelId kernel) {
     const auto found = replicas_.find(kernel);
     // A group that broke an invariant has stopped: its replica is dropped at the next tick.
     const bool runs = found != replicas_.end() && groups_.contains(GroupId{kernel.value});
-    return runs ? found->second.get() : nullptr;
+    if (!runs) {
+        return nullptr;
+    }
+    if (restless_.insert(kernel).second) {
+        found->second->set_time(now_);  // it has slept for a while
+    }
+    return found->second.get();
 }
 
 void Agent::drop_stopped() {
+    if (groups_.size() == replicas_.size()) {
+        return;
+    }
     std::erase_if(replicas_, [this](const auto& entry) {
         if (groups_.contains(GroupId{entry.first.value})) {
             return false;
@@ -155,12 +167,18 @@ void Agent::watch(const HostId& host, State state) {
     }
 }
 
-void Agent::peer_up(const HostId& peer) { watch(peer, State::kAlive); }
+void Agent::peer_up(const HostId& peer, std::uint64_t incarnation) {
+    watch(peer, State::kAlive);
+    groups_.host_is_up(peer, incarnation);
+    groups_.flush();
+}
 
 void Agent::peer_down(const HostId& peer) {
     if (state(peer) != State::kDead) {  // a proof is not taken back by a lost connection
         watch(peer, State::kSilent);
     }
+    groups_.host_is_down(peer);
+    groups_.flush();
 }
 
 void Agent::peer_is_dead(const HostId& peer) {
@@ -170,9 +188,7 @@ void Agent::peer_is_dead(const HostId& peer) {
     watch(peer, State::kDead);
     groups_.host_is_dead(peer);
     drop_stopped();
-    for (const auto& [kernel, replica] : replicas_) {
-        replica->tick(now_);
-    }
+    tick_replicas();  // whose executor was there, at once
     groups_.flush();
 }
 
@@ -191,10 +207,22 @@ void Agent::tick(Instant now) {
     groups_.tick();
     groups_.flush();
     drop_stopped();
-    for (const auto& [kernel, replica] : replicas_) {
-        replica->tick(now);
-    }
+    tick_replicas();
     groups_.flush();
+}
+
+// A replica that nothing has happened to, and that waits for nothing, costs nothing.
+void Agent::tick_replicas() {
+    for (const auto kernel : std::vector<KernelId>(restless_.begin(), restless_.end())) {
+        const auto found = replicas_.find(kernel);
+        const bool runs = found != replicas_.end() && groups_.contains(GroupId{kernel.value});
+        if (runs) {
+            found->second->tick(now_);
+        }
+        if (!runs || !found->second->waits_for_time()) {
+            restless_.erase(kernel);
+        }
+    }
 }
 
 void Agent::stop() {

@@ -41,10 +41,10 @@ public:
     // What a gateway says; Hello makes the agent report everything again.
     void receive_rpc(std::string_view bytes);
     void receive_raft(const HostId& from, std::string_view frame);
-    void peer_up(const HostId& peer);
-    void peer_down(const HostId& peer);     // silent
-    void peer_is_dead(const HostId& peer);  // proven
-    void tick(Instant now);                 // once per raft tick
+    void peer_up(const HostId& peer, std::uint64_t incarnation);  // of its process
+    void peer_down(const HostId& peer);                           // silent
+    void peer_is_dead(const HostId& peer);                        // proven
+    void tick(Instant now);                                       // once per raft tick
     void stop();
 
     // InterpreterListener
@@ -60,6 +60,10 @@ public:
     // HostWatch
     State state(const HostId& host) const override;
     Instant since(const HostId& host) const override;
+
+    // What a tick costs: groups that are not quiet, and replicas that wait for something.
+    std::size_t awake_groups() const { return groups_.awake(); }
+    std::size_t restless_replicas() const { return restless_.size(); }
 
 private:
     void restore(GroupId group, const raft::Snapshot& snapshot) override;
@@ -77,7 +81,8 @@ private:
     void refuse(std::uint64_t request, Errc code, std::string what);
 
     KernelReplica& add(KernelId kernel, ReplicaId self);
-    KernelReplica* find(KernelId kernel);
+    KernelReplica* find(KernelId kernel);  // for an event: it gets a tick
+    void tick_replicas();
     void drop_stopped();
     KernelReplica* owner(InterpreterId id);
     void watch(const HostId& host, State state);
@@ -87,6 +92,7 @@ private:
     GatewayLink& gateways_;
     raft::GroupHost groups_;
     std::map<KernelId, std::unique_ptr<KernelReplica>> replicas_;
+    std::set<KernelId> restless_;  // something happened to them, or they wait for a time
     struct Watched {
         State state = State::kAlive;
         Instant since{};

@@ -452,6 +452,16 @@ void KernelReplica::tick(Instant now) {
     changed();
 }
 
+bool KernelReplica::waits_for_time() const {
+    return interpreter_.waits_for_time() || interpreter_.failed() || run_ || machine_.standing() ||
+           !machine_.queue().empty() || !unproposed_.empty() || member_change_ || wants_lead_;
+}
+
+void KernelReplica::set_time(Instant now) {
+    now_ = now;
+    interpreter_.set_time(now);
+}
+
 // A leader that cannot get an interpreter up must not keep the kernel's cells waiting.
 void KernelReplica::hand_over_when_unable() {
     if (!leads() || !interpreter_.failed() || now_ < handed_over_at_ + limits_.proposal_retry) {

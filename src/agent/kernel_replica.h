@@ -93,7 +93,9 @@ public:
     void interpreter_ended(const std::string& why);
 
     void tick(Instant now);
-    void stop();  // the replica leaves this host
+    bool waits_for_time() const;  // without it, ticks are wanted only after something happened
+    void set_time(Instant now);   // after a time without ticks
+    void stop();                  // the replica leaves this host
 
 private:
     raft::Node& node();

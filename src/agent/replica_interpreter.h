@@ -59,6 +59,8 @@ public:
     bool on_applied(Sequence sequence, bool ok, const std::string& error);
     void on_ended(const std::string& why);
     void tick(Instant now);
+    bool waits_for_time() const { return retry_at_.has_value(); }
+    void set_time(Instant now) { now_ = now; }
 
 private:
     static constexpr int kFailuresMax = 3;

@@ -1,4 +1,5 @@
-// `nbos bench cell|start|raft`: what things cost here, next to what they cost without NotebookOS.
+// `nbos bench cell|start|raft|idle`: what things cost here, next to what they cost without
+// NotebookOS.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_idle.h"
 #include "cli/bench_raft.h"
 #include "cli/commands.h"
 #include "cli/running_cluster.h"
@@ -89,13 +91,25 @@ void add_raft(Command& bench) {
         .does([options] { return bench_raft(*options); });
 }
 
+void add_idle(Command& bench) {
+    auto options = std::make_shared<BenchIdleOptions>();
+    bench.add("idle", "What kernels cost that nobody uses, and what it takes to wake one.")
+        .option("--directory", options->directory, "for the logs; a new one here if not given")
+        .option("--groups", options->groups, "kernels, each with a replica on all three agents")
+        .option("--seconds", options->seconds, "for which they are left alone")
+        .option("--wakes", options->wakes, "cells on each agent, each in a kernel that sleeps")
+        .flag("--json", options->json, "end with one line of JSON")
+        .does([options] { return bench_idle(*options); });
+}
+
 }  // namespace
 
 void add_bench(Command& root) {
-    auto bench = root.add("bench", "Measure: cells, kernel starts, commits.");
+    auto bench = root.add("bench", "Measure: cells, kernel starts, commits, idle kernels.");
     add_cell(bench);
     add_start(bench);
     add_raft(bench);
+    add_idle(bench);
 }
 
 }  // namespace nbos::cli

@@ -1,20 +1,15 @@
 #include "cli/bench_raft.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 
+#include "cli/bench_processes.h"
 #include "cli/bench_raft_host.h"
 #include "io/event_loop.h"
 #include "io/wal_files.h"
@@ -37,31 +32,12 @@ struct Row {
     double ratio_p50() const { return p50_ms / fdatasync_p50_ms; }
 };
 
-// A child process with its two pipes.
-struct Child {
-    pid_t pid = -1;
-    int to_child = -1;
-    int from_child = -1;
-};
-
 double quantile(std::vector<std::uint32_t>& sorted, double at) {
     if (sorted.empty()) {
         return 0;
     }
     const auto index = static_cast<std::size_t>(at * static_cast<double>(sorted.size() - 1));
     return sorted[index] * kMsPerSample;
-}
-
-std::string free_address() {
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    bind(fd, reinterpret_cast<sockaddr*>(&address), size);
-    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    close(fd);
-    return fmt::format("127.0.0.1:{}", ntohs(address.sin_port));
 }
 
 // One write and fdatasync after the other for a second: what the disk itself costs.
@@ -98,43 +74,18 @@ Result<double> disk_p50(const std::string& directory, std::uint32_t bytes) {
     return quantile(samples, 0.5) / 10;  // these count microseconds
 }
 
-bool read_all(int fd, void* data, std::size_t size) {
-    char* at = static_cast<char*>(data);
-    while (size > 0) {
-        const ssize_t got = read(fd, at, size);
-        if (got <= 0) {
-            return false;
-        }
-        at += got;
-        size -= static_cast<std::size_t>(got);
-    }
-    return true;
-}
-
 // The three processes of one row.
 class Hosts {
 public:
     explicit Hosts(const BenchRaftOptions& options) : options_(options) {}
-    ~Hosts() {
-        for (const auto& child : children_) {
-            close(child.to_child);
-            close(child.from_child);
-            kill(child.pid, SIGKILL);
-            waitpid(child.pid, nullptr, 0);
-        }
-    }
-    Hosts(const Hosts&) = delete;
-    Hosts& operator=(const Hosts&) = delete;
 
     Status start(const std::string& directory, std::uint32_t bytes, std::uint32_t groups);
     // All latencies, sorted; nullopt: a process has ended.
     std::optional<std::vector<std::uint32_t>> measure();
 
 private:
-    void fork_one(BenchHost host);
-
     const BenchRaftOptions& options_;
-    std::vector<Child> children_;
+    BenchProcesses children_;
 };
 
 Status Hosts::start(const std::string& directory, std::uint32_t bytes, std::uint32_t groups) {
@@ -148,7 +99,7 @@ Status Hosts::start(const std::string& directory, std::uint32_t bytes, std::uint
     host.depth = options_.depth;
     host.seconds = options_.seconds;
     for (std::uint32_t n = 1; n <= kHosts; ++n) {
-        host.addresses[HostId{fmt::format("host-{}", n)}] = free_address();
+        host.addresses[HostId{fmt::format("host-{}", n)}] = free_loopback_address();
     }
     for (std::uint32_t n = 1; n <= kHosts; ++n) {
         auto tls = io::issue(pki, fmt::format("host-{}", n));
@@ -159,56 +110,36 @@ Status Hosts::start(const std::string& directory, std::uint32_t bytes, std::uint
         host.tls = *tls;
         host.directory = fmt::format("{}/log-{}", directory, n);
         std::filesystem::remove_all(host.directory);
-        fork_one(host);
+        children_.fork([&host](int from_parent, int to_parent) {
+            host.from_parent = from_parent;
+            host.to_parent = to_parent;
+            return run_bench_host(host);
+        });
     }
     return ok();
 }
 
-void Hosts::fork_one(BenchHost host) {
-    std::array<int, 2> down{};
-    std::array<int, 2> up{};
-    if (pipe2(down.data(), O_CLOEXEC) != 0 || pipe2(up.data(), O_CLOEXEC) != 0) {
-        return;
-    }
-    std::fflush(nullptr);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        for (const auto& other : children_) {
-            close(other.to_child);
-            close(other.from_child);
-        }
-        close(down[1]);
-        close(up[0]);
-        host.from_parent = down[0];
-        host.to_parent = up[1];
-        _exit(run_bench_host(host));
-    }
-    close(down[0]);
-    close(up[1]);
-    children_.push_back({.pid = pid, .to_child = down[1], .from_child = up[0]});
-}
-
 std::optional<std::vector<std::uint32_t>> Hosts::measure() {
     char byte = 0;
-    for (const auto& child : children_) {
-        if (!read_all(child.from_child, &byte, 1)) {
+    for (std::size_t n = 0; n < children_.size(); ++n) {
+        if (!children_.read(n, &byte, 1)) {
             return std::nullopt;
         }
     }
-    for (const auto& child : children_) {
-        if (write(child.to_child, "g", 1) != 1) {
+    for (std::size_t n = 0; n < children_.size(); ++n) {
+        if (!children_.write(n, 'g')) {
             return std::nullopt;
         }
     }
     std::vector<std::uint32_t> all;
-    for (const auto& child : children_) {
+    for (std::size_t n = 0; n < children_.size(); ++n) {
         std::uint64_t count = 0;
-        if (!read_all(child.from_child, &count, sizeof count)) {
+        if (!children_.read(n, &count, sizeof count)) {
             return std::nullopt;
         }
         const auto before = all.size();
         all.resize(before + count);
-        if (!read_all(child.from_child, all.data() + before, count * sizeof(std::uint32_t))) {
+        if (!children_.read(n, all.data() + before, count * sizeof(std::uint32_t))) {
             return std::nullopt;
         }
     }

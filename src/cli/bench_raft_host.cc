@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "cli/bench_processes.h"
 #include "io/event_loop.h"
 #include "io/peer_transport.h"
 #include "io/wal.h"
@@ -29,19 +30,6 @@ constexpr std::size_t kLogBytes = 256U << 20U;  // of all groups, before they co
 
 HostId host_id(std::uint32_t number) { return HostId{fmt::format("host-{}", number)}; }
 GroupId group_id(std::uint32_t number) { return GroupId{Uuid{0xB, number}}; }
-
-bool write_all(int fd, const void* data, std::size_t size) {
-    const char* at = static_cast<const char*>(data);
-    while (size > 0) {
-        const ssize_t written = write(fd, at, size);
-        if (written <= 0) {
-            return false;
-        }
-        at += written;
-        size -= static_cast<std::size_t>(written);
-    }
-    return true;
-}
 
 class Host : public raft::PeerLink, public raft::GroupListener {
 public:

@@ -26,10 +26,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTick{50};
 constexpr milliseconds kHostsPoll{500};
-constexpr int kElectionTicks = 20;  // a second, doubled at most: a silent leader
-constexpr int kHeartbeatTicks = 2;
 constexpr std::string_view kGatewayPrefix = "gateway";
 
 bool is_gateway(const HostId& peer) { return peer.value.rfind(kGatewayPrefix, 0) == 0; }
@@ -75,13 +72,11 @@ public:
             return std::move(opened).error().in("open the log");
         }
         wal_ = std::move(opened->wal);
-        agent_ = std::make_unique<agent::Agent>(
-            agent::AgentOptions{
-                .host = HostId{options_.host},
-                .info = describe(options_.host),
-                .raft = {.election_ticks = kElectionTicks, .heartbeat_ticks = kHeartbeatTicks},
-                .seed = io::random_u64()},
-            *wal_, *this, interpreters_, *this);
+        agent_ = std::make_unique<agent::Agent>(agent::AgentOptions{.host = HostId{options_.host},
+                                                                    .info = describe(options_.host),
+                                                                    .raft = kAgentRaft,
+                                                                    .seed = io::random_u64()},
+                                                *wal_, *this, interpreters_, *this);
         interpreters_.listen(*agent_);
         auto tls = io::issue(options_.pki_dir, options_.host);
         if (!tls) {
@@ -167,7 +162,7 @@ private:
         }
         switch (state) {
             case io::PeerState::kUp:
-                agent_->peer_up(peer);
+                agent_->peer_up(peer, transport_->incarnation(peer));
                 break;
             case io::PeerState::kDown:
                 agent_->peer_down(peer);
@@ -187,7 +182,7 @@ private:
 
     void tick() {
         agent_->tick(loop_.clock().now());
-        loop_.after(kTick, [this] { tick(); });
+        loop_.after(kAgentTick, [this] { tick(); });
     }
 
     const AgentOptions& options_;

@@ -2,10 +2,20 @@
 // again under the interpreters that it had (agent_warden.h).
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
+#include "raft/node.h"
+
 namespace nbos::cli {
+
+inline constexpr std::chrono::milliseconds kAgentTick{50};
+inline constexpr raft::Options kAgentRaft{
+    .election_ticks = 20,  // a second, doubled at most: a silent leader
+    .heartbeat_ticks = 2,
+    .quiet_after_ticks = 20,  // a second without anything to say
+};
 
 struct AgentOptions {
     std::string host;        // the id in the certificate: "host-1"

@@ -22,7 +22,7 @@ constexpr std::uint8_t kBulkKind = 3;  // as send() takes it; on the wire a part
 constexpr std::uint8_t kBulkEndKind = 4;
 constexpr std::uint8_t kPingKind = 255;
 constexpr std::uint32_t kMagic = 0x534F424EU;  // "NBOS"
-constexpr std::uint16_t kProtocolVersion = 2;
+constexpr std::uint16_t kProtocolVersion = 3;
 constexpr std::size_t kReadBytes = 128U << 10U;
 constexpr std::size_t kWriteBytes = 1U << 20U;     // encrypted at a time
 constexpr std::size_t kLargePayload = 64U << 10U;  // from here on it is not copied
@@ -35,12 +35,13 @@ using UnsentLimit = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_NOTSEN
 }  // namespace
 
 PeerConnection::PeerConnection(asio::ip::tcp::socket socket, TlsContext& context,
-                               TlsSession::Side side, HostId expected, ConnectionLimits limits,
-                               const Clock& clock)
+                               TlsSession::Side side, HostId expected, std::uint64_t incarnation,
+                               ConnectionLimits limits, const Clock& clock)
     : socket_(std::move(socket)),
       tls_(context, side),
       side_(side),
       peer_(std::move(expected)),
+      incarnation_(incarnation),
       limits_(limits),
       clock_(clock),
       frames_(limits.frame_bytes_max) {
@@ -152,7 +153,7 @@ bool PeerConnection::shake_hands() {
     }
     peer_ = name;
     state_ = State::kHello;
-    queue(kHelloKind, Writer().put(kMagic).put(kProtocolVersion).take_bytes());
+    queue(kHelloKind, Writer().put(kMagic).put(kProtocolVersion).put(incarnation_).take_bytes());
     return true;
 }
 
@@ -169,6 +170,11 @@ bool PeerConnection::hello(const Frame& frame) {
             fmt::format("it speaks version {} of the peer protocol, this process version {}; run "
                         "the same release on all hosts",
                         version, kProtocolVersion));
+        return false;
+    }
+    peer_incarnation_ = in.get<std::uint64_t>();
+    if (!in.done() || peer_incarnation_ == 0) {
+        lose("its hello does not name its process");
         return false;
     }
     state_ = State::kReady;

@@ -49,8 +49,10 @@ public:
     };
 
     // `expected`: the id that the other side must have; empty accepts any of this cluster.
+    // `incarnation` names this process to the other side.
     PeerConnection(boost::asio::ip::tcp::socket socket, TlsContext& context, TlsSession::Side side,
-                   HostId expected, ConnectionLimits limits, const Clock& clock);
+                   HostId expected, std::uint64_t incarnation, ConnectionLimits limits,
+                   const Clock& clock);
     void start(Owner& owner);
     void close();  // the owner hears nothing any more
 
@@ -63,6 +65,7 @@ public:
     bool ready() const { return state_ == State::kReady; }
     bool dialled() const { return side_ == TlsSession::Side::kDials; }
     const HostId& peer() const { return peer_; }  // once authenticated; before: the expected one
+    std::uint64_t peer_incarnation() const { return peer_incarnation_; }  // once ready
     const std::string& address() const { return address_; }
     Instant since() const { return since_; }
 
@@ -92,6 +95,8 @@ private:
     TlsSession tls_;
     const TlsSession::Side side_;
     HostId peer_;
+    const std::uint64_t incarnation_;
+    std::uint64_t peer_incarnation_ = 0;
     const ConnectionLimits limits_;
     const Clock& clock_;
     Owner* owner_ = nullptr;

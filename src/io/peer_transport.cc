@@ -89,6 +89,7 @@ public:
     EventLoop& loop;
     asio::io_context& io;
     const PeerTransportOptions options;
+    const std::uint64_t incarnation = std::max<std::uint64_t>(1, random_u64());
     const std::shared_ptr<TlsContext> tls;
     const OnFrame on_frame;
     const OnState on_state;
@@ -175,7 +176,7 @@ void PeerTransport::Impl::accept() {
 void PeerTransport::Impl::add_connection(tcp::socket socket, TlsSession::Side side,
                                          const HostId& expected) {
     auto connection = std::make_shared<PeerConnection>(std::move(socket), *tls, side, expected,
-                                                       limits(), loop.clock());
+                                                       incarnation, limits(), loop.clock());
     connections.insert(connection);
     if (side == TlsSession::Side::kDials) {
         find(expected)->shaking = connection;
@@ -487,6 +488,10 @@ void PeerTransport::send(const HostId& to, FrameKind kind, Bytes payload) {
 bool PeerTransport::connected(const HostId& peer) const {
     const Peer* found = impl_->find(peer);
     return found != nullptr && found->live != nullptr;
+}
+std::uint64_t PeerTransport::incarnation(const HostId& peer) const {
+    const Peer* found = impl_->find(peer);
+    return found != nullptr && found->live ? found->live->peer_incarnation() : 0;
 }
 
 }  // namespace nbos::io

@@ -72,6 +72,9 @@ public:
     // and so does all else.
     void send(const HostId& to, FrameKind kind, Bytes payload);
     bool connected(const HostId& peer) const;
+    // Names the process at the other end of the connection: another one has another number. 0: not
+    // connected.
+    std::uint64_t incarnation(const HostId& peer) const;
 
 private:
     class Impl;

@@ -170,6 +170,23 @@ TEST_F(Transport, BothSidesSeeADeathAndAReturn) {
     ASSERT_TRUE(until([&] { return both_up(); }));
 }
 
+TEST_F(Transport, ANewProcessIsToldFromANewConnection) {
+    open_both();
+    ASSERT_TRUE(until([&] { return both_up(); }));
+    const auto first = b_.transport->incarnation(a_.id);
+    EXPECT_NE(first, 0U);
+    a_.transport->set_peers({});  // the connection ends; the process does not
+    ASSERT_TRUE(until([&] { return !b_.transport->connected(a_.id); }));
+    EXPECT_EQ(b_.transport->incarnation(a_.id), 0U);
+    introduce();
+    ASSERT_TRUE(until([&] { return both_up(); }));
+    EXPECT_EQ(b_.transport->incarnation(a_.id), first);
+    a_.transport.reset();
+    open(a_, options(a_));
+    introduce();
+    ASSERT_TRUE(until([&] { return both_up() && b_.transport->incarnation(a_.id) != first; }));
+}
+
 TEST_F(Transport, AGatewayDialsAndIsNotProbed) {
     open(b_, options(b_));
     End gateway{.id = HostId{"z-gateway"}};
@@ -243,7 +260,9 @@ public:
             tls_.feed(chunk_);
         }
     }
-    void hello() { frame(0, Writer().put(0x534F424EU).put(std::uint16_t{2}).take()); }
+    void hello() {
+        frame(0, Writer().put(0x534F424EU).put(std::uint16_t{3}).put(std::uint64_t{1}).take());
+    }
     void frame(std::uint8_t kind, const std::string& payload) {
         std::string bytes;
         put_frame_header(bytes, payload.size(), kind);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "raft/invariant.h"
+#include "raft/quiescence.h"
 
 namespace nbos::raft {
 namespace {
@@ -34,6 +35,7 @@ public:
     struct Group {
         GroupId id;
         Node node;
+        Quiescence quiescence;
         std::map<ReplicaId, HostId> senders;  // of messages, for replies to non-members
         std::optional<Snapshot> to_restore;   // not given to the listener yet
         Index delivered;                      // the last entry that the listener has seen
@@ -50,6 +52,9 @@ public:
     GroupPtr find(GroupId id) const;
     std::vector<GroupPtr> all() const;  // by id; a copy, as a group may stop while each is visited
     void mark(const GroupPtr& group);
+    void tick();
+    void link_changed(const HostId& host, HostLinks::Change change);
+    void say_farewell(const GroupPtr& group);
     void compact(GroupId id, Bytes state, std::size_t keep_bytes);
     void receive(const HostId& from, std::string_view frame);
     void flush();
@@ -58,6 +63,8 @@ public:
 
     const HostId self_;
     std::unordered_map<GroupId, GroupPtr> groups_;
+    std::map<GroupId, GroupPtr> awake_;  // those that want ticks
+    HostLinks links_;
     std::vector<GroupWrite> writes_;  // of the next round
 
 private:
@@ -81,6 +88,7 @@ private:
     };
 
     bool round();
+    void watch(const GroupPtr& group);
     void collect(const GroupPtr& group, std::vector<Waiting>& waiting,
                  std::vector<Delivery>& deliveries);
     void deliver(Delivery& delivery);
@@ -96,6 +104,7 @@ private:
     GroupListener& listener_;
     Rng seeds_;
     std::vector<GroupPtr> dirty_;
+    std::vector<GroupPtr> ticked_;      // empty between ticks
     std::vector<GroupPtr> round_;       // those that were dirty when the round under way began
     std::vector<Delivery> deliveries_;  // empty between rounds
     std::map<HostId, Frames> frames_;   // of the hosts that this one has sent something
@@ -143,6 +152,63 @@ void GroupHost::Impl::stop(const GroupPtr& group, std::string_view why) {
               group->id.value.str(), why);
     group->gone = true;
     groups_.erase(group->id);
+    awake_.erase(group->id);
+    say_farewell(group);
+}
+
+// The link to this host stays up: the others would sleep on, beside a member that is no more.
+void GroupHost::Impl::say_farewell(const GroupPtr& group) {
+    std::vector<Message> messages;
+    for (const auto& [replica, host] : group->node.membership().hosts) {
+        Message m;
+        m.kind = MessageKind::kWake;
+        m.group = group->id;
+        m.from = group->node.self();
+        m.to = replica;
+        m.term = group->node.term();
+        messages.push_back(std::move(m));
+    }
+    post(group, messages);
+}
+
+// By id, as with all(): a group may stop while it is visited.
+void GroupHost::Impl::tick() {
+    ticked_.clear();
+    for (const auto& [id, group] : awake_) {
+        ticked_.push_back(group);
+    }
+    for (const auto& group : ticked_) {
+        guarded(group, [&] { group->quiescence.tick(group->node, links_); });
+        if (group->node.has_output() || group->quiescence.has_messages() ||
+            group->quiescence.quiet()) {
+            mark(group);
+        }
+    }
+    ticked_.clear();
+}
+
+void GroupHost::Impl::link_changed(const HostId& host, HostLinks::Change change) {
+    if (change == HostLinks::Change::kNone) {
+        return;
+    }
+    for (const auto& group : all()) {
+        guarded(group, [&] { group->quiescence.link_changed(group->node, host, change); });
+        if (group->quiescence.has_messages() || group->node.has_output()) {
+            mark(group);
+        }
+        watch(group);
+    }
+}
+
+void GroupHost::Impl::watch(const GroupPtr& group) {
+    if (group->gone) {
+        return;  // and perhaps another one has its id by now
+    }
+    if (group->quiescence.quiet()) {
+        awake_.erase(group->id);
+    } else {
+        awake_.emplace(group->id, group);
+    }
 }
 
 void GroupHost::Impl::add(GroupId id, ReplicaId self, Restored restored) {
@@ -151,12 +217,14 @@ void GroupHost::Impl::add(GroupId id, ReplicaId self, Restored restored) {
         auto group = std::make_shared<Group>(
             Group{.id = id,
                   .node = Node(id, self, options_, std::move(restored), seeds_.next()),
+                  .quiescence = Quiescence(options_),
                   .senders = {},
                   .to_restore = std::move(snapshot),
                   .delivered = {},
                   .term = {},
                   .leader = {}});
         groups_[id] = group;
+        awake_[id] = group;
         mark(group);
     } catch (const InvariantBroken& broken) {
         log_error("raft", "group {} cannot start on this host: {}", id.value.str(), broken.what());
@@ -170,6 +238,8 @@ void GroupHost::Impl::remove(GroupId id) {
     }
     group->gone = true;
     groups_.erase(id);
+    awake_.erase(id);
+    say_farewell(group);
     GroupWrite write;
     write.group = id;
     write.self = group->node.self();
@@ -218,7 +288,7 @@ void GroupHost::Impl::receive(const HostId& from, std::string_view frame) {
         if (sender != from) {
             sender = from;
         }
-        guarded(group, [&] { group->node.step(*message); });
+        guarded(group, [&] { group->quiescence.step(group->node, *message, links_); });
         mark(group);
     }
 }
@@ -242,6 +312,7 @@ bool GroupHost::Impl::round() {
         group->dirty = false;
         if (!group->gone) {
             guarded(group, [&] { collect(group, waiting, deliveries); });
+            watch(group);
         }
     }
     if (!writes_.empty()) {
@@ -267,6 +338,8 @@ bool GroupHost::Impl::round() {
 void GroupHost::Impl::collect(const GroupPtr& group, std::vector<Waiting>& waiting,
                               std::vector<Delivery>& deliveries) {
     Node& node = group->node;
+    group->quiescence.settle(node);
+    post(group, group->quiescence.take_messages());
     Delivery delivery{.group = group, .output = {}};
     if (node.has_output()) {
         delivery.output = node.take_output();
@@ -453,18 +526,29 @@ void GroupHost::compact(GroupId group, Bytes state, std::size_t keep_bytes) {
     impl_->compact(group, std::move(state), keep_bytes);
 }
 
-void GroupHost::tick() {
-    for (const auto& group : impl_->all()) {
-        impl_->guarded(group, [&] { group->node.tick(); });
-        if (group->node.has_output()) {
-            impl_->mark(group);
-        }
-    }
+std::size_t GroupHost::size() const { return impl_->groups_.size(); }
+
+std::size_t GroupHost::awake() const { return impl_->awake_.size(); }
+
+bool GroupHost::is_quiet(GroupId id) const {
+    const auto group = impl_->find(id);
+    return group != nullptr && group->quiescence.quiet();
+}
+
+void GroupHost::tick() { impl_->tick(); }
+
+void GroupHost::host_is_up(const HostId& host, std::uint64_t incarnation) {
+    impl_->link_changed(host, impl_->links_.up(host, incarnation));
+}
+
+void GroupHost::host_is_down(const HostId& host) {
+    impl_->link_changed(host, impl_->links_.down(host));
 }
 
 void GroupHost::receive(const HostId& from, std::string_view frame) { impl_->receive(from, frame); }
 
 void GroupHost::host_is_dead(const HostId& host) {
+    host_is_down(host);
     for (const auto& group : impl_->all()) {
         // A copy: a leader that was handing over to that host may leave a joint stage now, and with
         // it the membership that it was in.

@@ -5,6 +5,9 @@
 // all that happened in one turn of the loop (heartbeats of all groups travel together, too), and
 // keeps the order that Output demands. It does no I/O: disk and network are the two ports below.
 //
+// Groups with nothing to do fall silent (raft/quiescence.h), if the options allow it: a tick costs
+// as much as there are groups awake.
+//
 // Threads  Owned by one loop thread; ports call back on that thread.
 // Errors   A group whose invariant breaks or whose store fails stops alone, and says so.
 #pragma once
@@ -88,6 +91,9 @@ public:
     void remove(GroupId group);  // durable after the next flush; messages to it are dropped
     bool contains(GroupId group) const;
     std::vector<GroupId> groups() const;
+    std::size_t size() const;
+    std::size_t awake() const;  // those that are not quiet
+    bool is_quiet(GroupId group) const;
 
     // The group's node, for proposals and questions; nullptr when it is not here. Call flush()
     // before returning to the loop after anything that may have produced output.
@@ -97,6 +103,10 @@ public:
 
     void tick();
     void receive(const HostId& from, std::string_view frame);  // malformed: dropped and counted
+    // The link to another host: groups with a member there are quiet only while it is up, and wake
+    // when it is lost or another process answers. `incarnation` names that process.
+    void host_is_up(const HostId& host, std::uint64_t incarnation);
+    void host_is_down(const HostId& host);
     void host_is_dead(const HostId& host);  // proven; passes peer_is_dead to every group with it
     void flush();  // does everything that the nodes have to do, until nothing is left
 

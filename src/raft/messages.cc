@@ -150,7 +150,7 @@ std::optional<Message> decode_message(Reader& in) {
     const auto flags = in.get<std::uint8_t>();
     const auto mask = in.get<std::uint16_t>();
     constexpr auto kKnown = ((1U << kNumbers) - 1U) | kHasEntries | kHasChunk;
-    if (m.kind > MessageKind::kReadIndexReply || flags >= 8 || (mask & ~kKnown) != 0) {
+    if (m.kind > MessageKind::kWake || flags >= 8 || (mask & ~kKnown) != 0) {
         in.fail();
     }
     m.reject = (flags & kReject) != 0;

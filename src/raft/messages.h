@@ -89,6 +89,10 @@ enum class MessageKind : std::uint8_t {
     kPropose,          // term, entries: proposals forwarded to the leader
     kReadIndex,        // term, context: a follower asks for a read index
     kReadIndexReply,   // term, context, match (the read index), reject
+    // Between the groups' Quiescence (raft/quiescence.h); a Node ignores them.
+    kQuiet,       // term, index (the leader's last), round: shall we be quiet?
+    kQuietReply,  // term, reject, index and round (as asked)
+    kWake,        // term
 };
 
 struct Message {

@@ -20,6 +20,11 @@ struct Mutants {
     bool read_unconfirmed = false;        // a leader answers reads without asking for a quorum
     bool read_before_own_commit = false;  // a new leader takes its commit index for the group's
     bool copies_count = false;            // a proposal handed on twice is logged and applied twice
+    // Of Quiescence.
+    bool quiet_when_unequal = false;        // neither side compares what the other has
+    bool asleep_through_proposals = false;  // what the node has to do does not wake it
+    bool asleep_through_rebirths = false;   // a new process of a peer does not wake it
+    bool asleep_through_losses = false;     // a lost link does not wake it
 };
 
 }  // namespace nbos::raft

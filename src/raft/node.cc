@@ -269,6 +269,10 @@ void Node::Impl::dispatch(const Message& m) {
         case MessageKind::kReadIndexReply:
             on_read_index_reply(m);
             return;
+        case MessageKind::kQuiet:
+        case MessageKind::kQuietReply:
+        case MessageKind::kWake:
+            return;
     }
 }
 
@@ -406,6 +410,45 @@ bool Node::Impl::membership_settled() const {
     return !log.membership().joint() && log.membership_index() <= commit;
 }
 
+bool Node::Impl::at_rest() const {
+    const bool all_applied = applied == log.last() && stable_ == log.last() && batches_.empty();
+    const bool nobody_waits =
+        pending_.empty() && forwarded_reads_.empty() && !incoming_ && !has_output();
+    if (!all_applied || !nobody_waits || leader.value == 0 || !membership_settled()) {
+        return false;
+    }
+    return role == Role::kFollower || (role == Role::kLeader && has_members_at_rest());
+}
+
+bool Node::Impl::has_members_at_rest() const {
+    if (NBOS_MUTANT(mutants, quiet_when_unequal)) {
+        return true;
+    }
+    constexpr std::uint64_t kUnanswered = 2;  // heartbeats that may be on their way
+    const auto is_at_rest = [&](const auto& member) {
+        const Follower& f = member.second;
+        return f.match == log.last() && f.commit_sent == log.last() && !f.awaits_reply() &&
+               f.heartbeat_acked + kUnanswered >= heartbeat_round_;
+    };
+    return transfer_target_.value == 0 && reads_.empty() && in_log_.empty() &&
+           std::all_of(followers_.begin(), followers_.end(), is_at_rest);
+}
+
+void Node::Impl::resume() {
+    if (role != Role::kLeader) {
+        reset_election_timer();
+        return;
+    }
+    heartbeat_elapsed_ = 0;
+    heartbeat_due_ = true;
+    // Nobody was asked for a sign of life: that nobody gave one means nothing, and what was heard
+    // before means nothing any more.
+    quorum_elapsed_ = 0;
+    for (auto& [id, f] : followers_) {
+        f.recently_active = false;
+    }
+}
+
 std::map<ReplicaId, Progress> Node::Impl::progress() const {
     std::map<ReplicaId, Progress> out;
     for (const auto& [id, f] : followers_) {
@@ -439,6 +482,9 @@ void Node::compact(Index index, Bytes state, std::size_t keep_bytes) {
 }
 bool Node::has_output() const { return impl_->has_output(); }
 Output Node::take_output() { return impl_->take_output(); }
+bool Node::at_rest() const { return impl_->at_rest(); }
+void Node::resume() { impl_->resume(); }
+GroupId Node::group() const { return impl_->group; }
 ReplicaId Node::self() const { return impl_->self; }
 Role Node::role() const { return impl_->role; }
 Term Node::term() const { return impl_->term; }
@@ -460,6 +506,7 @@ void Node::plant(const Mutants& mutants) {
     impl_->mutants = mutants;
     impl_->log.mutants = mutants;
 }
+const Mutants& Node::planted() const { return impl_->mutants; }
 #endif
 
 }  // namespace nbos::raft

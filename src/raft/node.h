@@ -30,6 +30,8 @@ struct Options {
     std::size_t uncommitted_bytes_max = 64U << 20U;  // above it propose() answers kExhausted
     std::size_t snapshot_chunk_bytes = 512U << 10U;
     int snapshot_retry_ticks = 5;  // a chunk that is not acknowledged is sent again
+    // A leader with nothing to do for so long lets its group fall silent (raft/quiescence.h).
+    int quiet_after_ticks = 0;  // 0: never
 };
 
 // What is on disk when a node starts. A new group's first voters start with the same `snapshot`
@@ -109,6 +111,14 @@ public:
     // A host-level detector has proof that `peer`'s process is gone: do not wait for its timeout.
     void peer_is_dead(ReplicaId peer);
 
+    // Nothing is under way: all that is in the log is durable, committed and applied, nobody waits
+    // for anything, and, on a leader, every member has and knows all of it and was heard of lately.
+    // Never without a leader.
+    bool at_rest() const;
+    // Ticks begin again after a time without them in which nobody was expected to speak: a leader
+    // says at once that it lives, and everybody has a whole timeout ahead.
+    void resume();
+
     // Answers through Output::reads or lost_reads, on any member.
     void read_index(std::uint64_t context);
 
@@ -120,6 +130,7 @@ public:
     bool has_output() const;
     [[nodiscard]] Output take_output();
 
+    GroupId group() const;
     ReplicaId self() const;
     Role role() const;
     Term term() const;
@@ -137,7 +148,8 @@ public:
     // Leader only: how far each other member is; empty elsewhere.
     std::map<ReplicaId, Progress> progress() const;
 
-    void plant(const Mutants& mutants);  // defined only with NBOS_RAFT_MUTANTS
+    void plant(const Mutants& mutants);  // this and the next: defined only with NBOS_RAFT_MUTANTS
+    const Mutants& planted() const;
 
 private:
     class Impl;

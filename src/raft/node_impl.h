@@ -41,6 +41,8 @@ public:
     bool has_output() const;
     Output take_output();
     bool membership_settled() const;
+    bool at_rest() const;
+    void resume();
     std::map<ReplicaId, Progress> progress() const;
 
     const GroupId group;
@@ -89,6 +91,7 @@ private:
     void write_batch(Output& out);
     void hand_out_committed(Output& out);
     AppliedTable applied_table_at(Index index) const;
+    bool has_members_at_rest() const;
     void tick_leader();
     void tick_others();
     void dispatch(const Message& m);

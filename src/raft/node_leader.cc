@@ -72,6 +72,9 @@ void Node::Impl::set_commit(Index index) {
         }
     }
     commit = index;
+    if (incoming_ && incoming_->index <= commit) {
+        incoming_.reset();  // the entries themselves came first
+    }
 }
 
 void Node::Impl::send_entries() {

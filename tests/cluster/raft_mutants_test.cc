@@ -1,5 +1,6 @@
-// Would the simulator find a bug? Each of the ten of consensus.md section 10 is planted in turn,
-// and a random seed must find it. A bug that is not found is a hole in the simulator.
+// Would the simulator find a bug? Each of the ten of consensus.md section 10, and some that
+// quiescence invites, is planted in turn, and a random seed must find it. A bug that is not found
+// is a hole in the simulator.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -81,6 +82,19 @@ INSTANTIATE_TEST_SUITE_P(
                 &raft::Mutants::config_not_from_snapshot,
                 {kChain, kOverlap, kLiveness}},
         Planted{"LearnerInTheQuorum", &raft::Mutants::learner_in_quorum, {kComplete}}),
+    [](const auto& param) { return param.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Quiescence, PlantedBug,
+    ::testing::Values(
+        Planted{"QuietWhenUnequal", &raft::Mutants::quiet_when_unequal, {kQuietInvariant}},
+        Planted{"AsleepThroughProposals",
+                &raft::Mutants::asleep_through_proposals,
+                {kQuietInvariant, kLiveness}},
+        Planted{"AsleepThroughRebirths",
+                &raft::Mutants::asleep_through_rebirths,
+                {kQuietInvariant, kLiveness}},
+        Planted{"AsleepThroughLosses", &raft::Mutants::asleep_through_losses, {kLiveness}}),
     [](const auto& param) { return param.param.name; });
 
 TEST(NoPlantedBug, IsFoundWhenAllAreOff) {

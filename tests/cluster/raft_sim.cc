@@ -48,7 +48,9 @@ RaftSim::RaftSim(SimConfig config, SimListener* listener, std::function<void(Nod
     first.index = Index{1};
     first.term = Term{1};
     for (int i = 1; i <= config_.voters; ++i) {
-        first.membership.voters.insert(ReplicaId{static_cast<std::uint64_t>(i)});
+        const ReplicaId id{static_cast<std::uint64_t>(i)};
+        first.membership.voters.insert(id);
+        first.membership.hosts[id] = host_of(id);
     }
     for (int i = 0; i < config_.voters; ++i) {
         auto& r = at(add_replica());
@@ -56,7 +58,10 @@ RaftSim::RaftSim(SimConfig config, SimListener* listener, std::function<void(Nod
         r.disk.durable.snapshot = first;
         start(r);
     }
-    call(0, [this] { schedule_faults(); });
+    call(0, [this] {
+        schedule_faults();
+        watch_links();
+    });
 }
 
 RaftSim::~RaftSim() = default;
@@ -113,11 +118,11 @@ void RaftSim::process(Event event) {
     switch (event.kind) {
         case Kind::kDeliver:
             if (connected(event.message->from, r.id)) {
-                r.node->step(*event.message);
+                r.quiescence->step(*r.node, *event.message, r.links);
             }
             break;
         case Kind::kTick:
-            r.node->tick();
+            r.quiescence->tick(*r.node, r.links);
             push({now_ + r.tick_ms, 0, Kind::kTick, r.id, r.process, nullptr, {}});
             break;
         case Kind::kDisk:
@@ -177,12 +182,33 @@ std::optional<Violation> RaftSim::run() {
     if (auto violation = run_for(config_.calm_ms / 4)) {
         return violation;
     }
-    for (auto& [id, r] : replicas_) {
-        if (r.node) {
+    // Twice: nobody is left behind by a group that sleeps, and what is asked of it wakes it.
+    if (auto violation = run_until_live()) {
+        return violation;
+    }
+    if (auto violation = disturb_sleep()) {
+        return violation;
+    }
+    const auto ask_everybody = [this] {
+        for (auto& [id, r] : replicas_) {
             propose(id, Bytes("are you alive"));
         }
+    };
+    if (auto violation = guarded(ask_everybody)) {
+        return violation;
     }
-    // Whoever is far behind may need a while: some runs allow one small append at a time.
+    if (auto violation = run_until_live()) {
+        return violation;
+    }
+    return guarded([this] {
+        if (listener_ != nullptr) {
+            listener_->finish(*this);
+        }
+    });
+}
+
+// Whoever is far behind may need a while: some runs allow one small append at a time.
+std::optional<Violation> RaftSim::run_until_live() {
     constexpr int kPatienceMs = 20'000;
     for (int waited = 0; waited < kPatienceMs && not_live(); waited += 50) {
         if (auto violation = run_for(50)) {
@@ -192,9 +218,6 @@ std::optional<Violation> RaftSim::run() {
     return guarded([this] {
         if (auto violated = not_live()) {
             throw Violated{*violated};
-        }
-        if (listener_ != nullptr) {
-            listener_->finish(*this);
         }
     });
 }
@@ -221,6 +244,9 @@ void RaftSim::start(Replica& r) {
     if (on_node_) {
         on_node_(*r.node);
     }
+    r.quiescence.emplace(config_.options);
+    r.links = {};
+    r.was_quiet = false;
     r.draining = false;
     r.paused_until = 0;
     r.last_write_at = now_;
@@ -384,12 +410,17 @@ void RaftSim::after_input(Replica& r) {
 
 void RaftSim::drain(Replica& r) {
     refresh_views();
+    r.quiescence->settle(*r.node);
+    for (const auto& m : r.quiescence->take_messages()) {
+        send(m);
+    }
     while (r.node && r.node->has_output()) {
         take(r, r.node->take_output());
     }
     if (!r.node) {
         return;
     }
+    check_quiet(r);
     invariants_.after_step(r.id);
     if (listener_ != nullptr) {
         listener_->after_step(*this, r.id);
@@ -607,6 +638,9 @@ std::optional<Violated> RaftSim::not_live() const {
     const auto& leading = *at(id).node;
     if (!leading.membership_settled()) {
         return Violated{"liveness", "a change of members is stuck"};
+    }
+    if (may_sleep() && !is_asleep()) {
+        return Violated{"liveness", "the group has nothing to do and is awake"};
     }
     for (const auto& [other, r] : replicas_) {
         if (leading.membership().is_member(other) && !r.gone) {

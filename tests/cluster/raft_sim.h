@@ -23,13 +23,17 @@
 
 #include "base/ports.h"
 #include "raft/node.h"
+#include "raft/quiescence.h"
 #include "tests/cluster/raft_invariants.h"
 #include "tests/cluster/sim_config.h"
 #include "tests/cluster/sim_disk.h"
+#include "tests/cluster/sim_links.h"
 
 namespace nbos::testing {
 
 class RaftSim;
+
+inline constexpr const char* kQuietInvariant = "a quiet group has equal logs";
 
 class SimListener {
 public:
@@ -78,6 +82,7 @@ public:
     RaftInvariants& invariants() { return invariants_; }
     bool healing() const { return healed_; }
     std::uint64_t messages_sent() const { return messages_sent_; }
+    std::uint64_t sleeps() const { return sleeps_; }  // times that a leader became quiet
 
     std::vector<ReplicaId> replicas() const;  // that ever were
     raft::Node* node(ReplicaId id);           // nullptr: down. Use poke() after changing it
@@ -85,6 +90,8 @@ public:
     bool is_paused(ReplicaId id) const;
     bool is_gone(ReplicaId id) const;  // wiped: its disk is lost
     bool connected(ReplicaId from, ReplicaId to) const;
+    bool is_quiet(ReplicaId id) const;
+    bool is_asleep() const;    // the whole group
     ReplicaId leader() const;  // of the highest term that has one up; 0: none
 
     std::optional<raft::ProposalId> propose(ReplicaId id, Bytes command);
@@ -125,6 +132,8 @@ private:
         ReplicaId id;
         SimDisk disk;
         std::unique_ptr<raft::Node> node;
+        std::optional<raft::Quiescence> quiescence;  // this and the links: of the present process
+        raft::HostLinks links;
         std::uint64_t process = 0;  // counts over all replicas; a new one at each start
         bool gone = false;
         bool draining = false;
@@ -137,6 +146,7 @@ private:
         std::map<std::uint64_t, Index> reads;    // context -> what was committed when asked
         std::vector<raft::ProposalId> accepted;  // by this process
         Term led;                                // the last term it was seen to lead
+        bool was_quiet = false;
     };
     struct StoredState {
         Index index;
@@ -148,6 +158,7 @@ private:
     const Replica& at(ReplicaId id) const;
     void push(Event event);
     void process(Event event);
+    std::optional<Violation> run_until_live();
     std::optional<Violation> guarded(const std::function<void()>& what);
     bool step();
     void start(Replica& r);
@@ -166,6 +177,15 @@ private:
     std::optional<Violated> not_live(const Replica& r, const raft::Node& leading) const;
     void trace(const std::string& line) const;
 
+    // raft_sim_quiet.cc
+    static HostId host_of(ReplicaId id);
+    void watch_links();
+    void tell_link(ReplicaId id, ReplicaId peer, std::optional<std::uint64_t> process);
+    void tell_death(ReplicaId dead);
+    bool may_sleep() const;
+    std::optional<Violation> disturb_sleep();
+    void check_quiet(Replica& r);
+
     // raft_sim_faults.cc
     void schedule_faults();
     void every(int mean_ms, std::function<void()> what);
@@ -177,7 +197,6 @@ private:
     void random_compaction();
     void random_wipe();
     void power_loss();
-    void tell_death(ReplicaId dead);
     ReplicaId spare_learner();
 
     SimConfig config_;
@@ -193,6 +212,8 @@ private:
     std::uint64_t processes_ = 0;
     std::uint64_t messages_sent_ = 0;
     std::uint64_t reads_ = 0;
+    std::uint64_t sleeps_ = 0;
+    std::optional<SimLinks> links_;
     bool healed_ = false;
     bool tracing_ = false;
     bool views_stale_ = true;

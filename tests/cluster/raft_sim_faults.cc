@@ -119,15 +119,6 @@ void RaftSim::power_loss() {
     }
 }
 
-void RaftSim::tell_death(ReplicaId dead) {
-    for (auto& [id, r] : replicas_) {
-        if (id != dead && r.node && rng_.chance(0.9)) {
-            call_on(id, static_cast<int>(rng_.below(20)),
-                    [this, who = id, dead] { at(who).node->peer_is_dead(dead); });
-        }
-    }
-}
-
 void RaftSim::random_partition() {
     const auto ms = static_cast<int>(20 + rng_.below(700));
     const auto all = replicas();
@@ -224,6 +215,7 @@ bool RaftSim::change_members(ReplicaId id) {
     if (next.voters.size() < 3 || rng_.chance(0.3)) {
         if (const auto spare = spare_learner(); spare.value != 0) {
             next.learners.insert(spare);
+            next.hosts[spare] = host_of(spare);
         }
     }
     const auto learners = next.learners;
@@ -246,6 +238,7 @@ bool RaftSim::change_members(ReplicaId id) {
             }
         }
     }
+    std::erase_if(next.hosts, [&](const auto& at) { return !next.is_member(at.first); });
     if (next.voters.empty() || next == r.node->membership()) {
         return false;
     }

@@ -80,6 +80,14 @@ SimConfig SimConfig::draw(std::uint64_t seed) {
         c.options.inflight_bytes_max = 256;
         c.drop += 0.1;
     }
+    if (rng.chance(0.6)) {
+        c.options.quiet_after_ticks = between(rng, 1, 20);
+        c.link_silence_ms = between(rng, 30, 200);
+        if (rng.chance(0.6)) {  // little to do: the group sleeps most of the time
+            c.propose_every_ms = between(rng, 100, 800);
+            c.faults_ms = 6000;
+        }
+    }
     return c;
 }
 

@@ -57,6 +57,8 @@ struct SimConfig {
     bool eager_changes = false;  // whoever becomes leader is asked for a change at once
     std::size_t command_bytes_max = 40;
 
+    int link_silence_ms = 100;  // nothing heard for so long: the link between two hosts is lost
+
     static SimConfig draw(std::uint64_t seed);
 };
 

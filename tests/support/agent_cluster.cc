@@ -83,6 +83,7 @@ class AgentCluster::Ports final : public raft::PeerLink, public agent::GatewayLi
 public:
     Ports(AgentCluster& cluster, int host) : cluster_(cluster), host_(host) {}
     void send(const HostId& to, Bytes frame) override {
+        ++cluster_.frames_sent_;
         cluster_.network_.push_back({host_, number_of(to), std::move(frame)});
     }
     void send(const cluster::Rpc& rpc) override { cluster_.hear(host_, rpc); }
@@ -98,6 +99,7 @@ struct AgentCluster::Host {
     FakeInterpreters interpreters;
     std::unique_ptr<Ports> ports;
     std::unique_ptr<agent::Agent> agent;  // empty: the host is down
+    std::uint64_t incarnation = 0;
 };
 
 AgentCluster::AgentCluster(int hosts) {
@@ -116,14 +118,17 @@ void AgentCluster::start(int host) {
     options.host = name(host);
     options.raft.election_ticks = 20;
     options.raft.heartbeat_ticks = 2;
+    options.raft.quiet_after_ticks = 20;
     options.seed = static_cast<std::uint64_t>(host);
     h.agent = std::make_unique<agent::Agent>(options, h.disk, *h.ports, h.interpreters, *h.ports);
     h.interpreters.listen(*h.agent);
     h.agent->tick(now_);
     h.agent->restore(h.disk.restored());
+    h.incarnation = ++processes_;
     for (auto& [i, other] : hosts_) {
-        if (other->agent) {
-            other->agent->peer_up(name(host));
+        if (other->agent && i != host) {
+            other->agent->peer_up(name(host), h.incarnation);
+            h.agent->peer_up(name(i), other->incarnation);
         }
     }
 }
@@ -140,6 +145,14 @@ void AgentCluster::kill(int host, bool proven) {
             other->agent->peer_down(name(host));
         }
     }
+}
+
+void AgentCluster::restart_in_a_blink(int host) {
+    auto& h = *hosts_.at(host);
+    h.agent.reset();
+    h.interpreters.drop_all();
+    h.disk.lose_unsynced();
+    start(host);
 }
 
 bool AgentCluster::up(int host) const { return hosts_.at(host)->agent != nullptr; }

@@ -48,6 +48,7 @@ public:
 
     void kill(int host, bool proven = true);  // power off; the others learn it at once, or not
     void start(int host);
+    void restart_in_a_blink(int host);  // the others only see another process
     bool up(int host) const;
     agent::Agent& agent(int host);
     FakeInterpreters& interpreters(int host);
@@ -66,6 +67,7 @@ public:
     std::optional<cluster::KernelStatus> leader(KernelId kernel) const;  // of hosts that are up
     std::optional<cluster::KernelStatus> status(int host, KernelId kernel) const;
     const cluster::Reply* reply(std::uint64_t request) const;
+    std::uint64_t frames_sent() const { return frames_sent_; }  // between agents, ever
     std::uint64_t next_request() { return ++requests_; }
     static HostId name(int host) { return HostId{"host-" + std::to_string(host)}; }
 
@@ -84,6 +86,8 @@ private:
     };
     std::deque<Frame> network_;
     Instant now_{};
+    std::uint64_t frames_sent_ = 0;
+    std::uint64_t processes_ = 0;
     std::uint64_t requests_ = 0;
     std::uint64_t replicas_ = 0;
     std::uint64_t kernels_ = 0;
