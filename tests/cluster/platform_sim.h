@@ -3,7 +3,7 @@
 //
 // A run is: everything starts, clients work while faults happen (chaos), everything is mended,
 // clients finish. What they asked and were told is the history that history_checker.h judges.
-// docs/design/0007-platform-simulator.md says what is real, and how to replay a seed.
+// docs/design/0008-platform-simulator.md says what is real, and how to replay a seed.
 #pragma once
 
 #include <functional>
