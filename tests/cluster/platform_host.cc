@@ -68,6 +68,7 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
                  host.disk_, *this, interpreters_, *this),
           transport_(host.wires_,
                      {.self = host.address_,
+                      .incarnation = host.life_ + 1,
                       .frame = [this](const HostId& from, FrameKind kind,
                                       std::string_view payload) { receive(from, kind, payload); },
                       .state = [this](const HostId& peer,
@@ -110,7 +111,7 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
                 gateways_.erase(peer);
             }
         } else if (state == PeerState::kUp) {
-            agent_.peer_up(peer);
+            agent_.peer_up(peer, transport_.incarnation(peer));
         } else if (state == PeerState::kDown) {
             agent_.peer_down(peer);
         } else {

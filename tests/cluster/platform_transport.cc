@@ -106,6 +106,11 @@ void SimTransport::connect(const Address& address, SimTransport& other) {
     adopt(address, *id, Network::Side::kDialer);
 }
 
+std::uint64_t SimTransport::incarnation(const HostId& peer) const {
+    const auto found = wires_.transports.find(peer.value);
+    return found == wires_.transports.end() ? 0 : found->second->options_.incarnation;
+}
+
 void SimTransport::adopt(const Address& address, Network::StreamId stream, Network::Side side) {
     auto& peer = peers_[address];
     if (const auto old = std::exchange(peer.stream, stream); old != 0) {

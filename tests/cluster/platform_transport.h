@@ -30,7 +30,8 @@ class SimTransport {
 public:
     struct Options {
         Address self;
-        bool listens = true;  // a gateway only dials
+        bool listens = true;            // a gateway only dials
+        std::uint64_t incarnation = 0;  // of the process
         milliseconds silence_max{1000};
         std::function<void(const HostId& from, FrameKind kind, std::string_view payload)> frame;
         std::function<void(const HostId& peer, PeerState state)> state;
@@ -42,6 +43,7 @@ public:
 
     void set_peers(const std::set<Address>& addresses);
     void send(const HostId& to, FrameKind kind, Bytes payload, bool bulk = false);
+    std::uint64_t incarnation(const HostId& peer) const;  // of the process at the other end
 
 private:
     struct Peer {
