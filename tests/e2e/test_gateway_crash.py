@@ -13,6 +13,13 @@ for i in range(40):
 """
 
 
+@pytest.fixture(autouse=True)
+def leaves_a_gateway_that_serves(cluster):
+    yield
+    poll("the gateway lists kernels again",
+         lambda: cluster.cli("kernel", "list", check=False).returncode == 0, 30)
+
+
 def connect_again(cluster, kernel, session):
     def connected():
         try:
