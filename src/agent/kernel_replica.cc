@@ -117,6 +117,7 @@ void KernelReplica::apply(const raft::Entry& entry) {
         }
     }
     settle_survivor();
+    pump_submits();
     pump_proposals();
     claim_next();
     compact_when_due();  // the status follows at the next tick: a cell is several entries
@@ -241,7 +242,8 @@ void KernelReplica::rebuild_interpreter(const std::string& why) {
 
 // ---- cells ----
 
-void KernelReplica::submit(const jupyter::Message& request) {
+void KernelReplica::submit(const cluster::ClientMessage& message) {
+    const auto& request = message.message;
     const auto header = jupyter::parse_header(request.header);
     if (!header || header->msg_id.empty()) {
         log_warning("replica", "an execute_request without a message id was dropped");
@@ -256,16 +258,44 @@ void KernelReplica::submit(const jupyter::Message& request) {
         wants_lead_until_ = now_ + limits_.proposal_retry;
         node().transfer_leadership(self_);
     }
+    const bool waits = std::any_of(submits_.begin(), submits_.end(), [&](const auto& one) {
+        return one.msg_id == header->msg_id && one.session == header->session;
+    });
+    if (waits || submits_.size() >= limits_.waiting_messages_max) {
+        return;  // the gateway asks again
+    }
     Writer encoded;
     jupyter::encode(encoded, request);
     const bool silent = jupyter::bool_field(request.content, "silent", false);
-    propose(replica::Submit{
+    const replica::CellEntry entry = replica::Submit{
         .session = header->session,
         .msg_id = header->msg_id,
         .stop_on_error = !silent && jupyter::bool_field(request.content, "stop_on_error", true),
         .numbered = !silent && jupyter::bool_field(request.content, "store_history", true),
-        .request = encoded.take_bytes()});
+        .request = encoded.take_bytes(),
+        .incarnation = message.incarnation};
+    submits_.push_back(
+        {header->session, header->msg_id, message.incarnation, replica::encode(entry)});
+    pump_submits();
     claim_next();
+}
+
+void KernelReplica::pump_submits() {
+    while (!submits_.empty()) {
+        const auto& first = submits_.front();
+        if (machine_.knows(first.session, first.msg_id) ||
+            first.incarnation < machine_.incarnation()) {
+            submits_.pop_front();
+            submit_proposed_at_.reset();
+            continue;
+        }
+        if (!submit_proposed_at_ || now_ - *submit_proposed_at_ > limits_.proposal_retry) {
+            submit_proposed_at_ = now_;
+            unproposed_.push_back(first.entry);
+            pump_proposals();
+        }
+        return;
+    }
 }
 
 void KernelReplica::claim_next() {
@@ -442,6 +472,7 @@ void KernelReplica::tick(Instant now) {
     if (wants_lead_ && now >= wants_lead_until_) {
         wants_lead_ = false;
     }
+    pump_submits();
     pump_proposals();
     step_member_change();
     watch_own_cell();
@@ -454,7 +485,8 @@ void KernelReplica::tick(Instant now) {
 
 bool KernelReplica::waits_for_time() const {
     return interpreter_.waits_for_time() || interpreter_.failed() || run_ || machine_.standing() ||
-           !machine_.queue().empty() || !unproposed_.empty() || member_change_ || wants_lead_;
+           !machine_.queue().empty() || !unproposed_.empty() || !submits_.empty() ||
+           member_change_ || wants_lead_;
 }
 
 void KernelReplica::set_time(Instant now) {

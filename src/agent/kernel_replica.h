@@ -114,7 +114,8 @@ private:
     void on(const replica::WasReset& event);
     void on(const replica::Void& event);
 
-    void submit(const jupyter::Message& request);
+    void submit(const cluster::ClientMessage& message);
+    void pump_submits();
     void claim_next();
     void start_cell();
     void finish_cell();  // all of it has arrived: propose the result
@@ -157,6 +158,16 @@ private:
     std::optional<CellRun> run_;
     std::optional<CellNumber> started_;  // user code of this cell has begun here
     std::deque<Bytes> unproposed_;
+    // One is proposed at a time: proposals may overtake each other on their way to the leader, and
+    // the cells of a client run in its order.
+    struct Submitted {
+        std::string session;
+        std::string msg_id;
+        std::uint64_t incarnation;
+        Bytes entry;
+    };
+    std::deque<Submitted> submits_;
+    std::optional<Instant> submit_proposed_at_;
     std::optional<std::pair<CellNumber, Epoch>> claimed_;         // a claim of ours is in flight
     std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
     std::optional<Epoch> loss_proposed_;

@@ -18,7 +18,7 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
     const bool cell = message.message.channel == jupyter::Channel::kShell && header &&
                       header->msg_type == "execute_request";
     if (cell) {
-        submit(message.message);
+        submit(message);
     } else {
         to_interpreter(message.message);
     }

@@ -112,12 +112,13 @@ StopReplica get(Reader& in, Tag<StopReplica>) {
 }
 
 void put(Writer& out, const ClientMessage& rpc) {
-    out.put(rpc.kernel.value);
+    out.put(rpc.kernel.value).put(rpc.incarnation);
     encode(out, rpc.message);
 }
 ClientMessage get(Reader& in, Tag<ClientMessage>) {
     ClientMessage rpc;
     rpc.kernel = get_kernel(in);
+    rpc.incarnation = in.get<std::uint64_t>();
     rpc.message = value_or_default(jupyter::decode_message(in));
     return rpc;
 }

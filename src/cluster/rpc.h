@@ -50,6 +50,7 @@ struct StopReplica {  // forget it, log and all; not an error when it is not the
 struct ClientMessage {  // shell (cells included), control and stdin messages from a client
     KernelId kernel;
     jupyter::Message message;
+    std::uint64_t incarnation = replica::kAnyIncarnation;  // a cell's, as Submit's
 };
 struct Interrupt {
     std::uint64_t request = 0;

@@ -74,7 +74,7 @@ std::vector<Rpc> examples() {
         HostDirectory{{{HostId{"host-1"}, "10.0.0.1:4000"}, {HostId{"host-2"}, "10.0.0.2:4000"}}},
         StartReplica{5, kKernel, ReplicaId{2}, membership(), options()},
         StopReplica{6, kKernel, ReplicaId{2}},
-        ClientMessage{kKernel, message("{}")},
+        ClientMessage{kKernel, message("{}"), 3},
         Interrupt{7, kKernel},
         Restart{8, kKernel, "s2"},
         Lead{9, kKernel},

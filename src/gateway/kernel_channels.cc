@@ -344,7 +344,7 @@ void KernelChannels::send_cell(PendingCell& cell, const HostId& target) {
     cell.connection = shared_.hosts.connection(target);
     cell.leader = status == nullptr ? ReplicaId{} : status->leader;
     cell.sent_at = now();
-    shared_.link.send(target, cluster::ClientMessage{kernel_, cell.request});
+    shared_.link.send(target, cluster::ClientMessage{kernel_, cell.request, cell.incarnation});
 }
 
 void KernelChannels::forget_done_requests() {

@@ -26,7 +26,7 @@ static_assert(std::variant_size_v<CellEntry> == static_cast<std::size_t>(Kind::k
 void put(Writer& out, const Configure& entry) { encode(out, entry.options); }
 void put(Writer& out, const Submit& entry) {
     out.put(entry.session).put(entry.msg_id).put(entry.stop_on_error).put(entry.numbered);
-    out.put(entry.request);
+    out.put(entry.request).put(entry.incarnation);
 }
 void put(Writer& out, const Claim& entry) {
     out.put(entry.cell).put(entry.epoch).put(entry.replica);
@@ -54,6 +54,7 @@ Submit get_submit(Reader& in) {
     entry.stop_on_error = get_bool(in);
     entry.numbered = get_bool(in);
     entry.request = in.bytes();
+    entry.incarnation = in.get<std::uint64_t>();
     return entry;
 }
 

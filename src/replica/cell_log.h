@@ -31,12 +31,17 @@ struct KernelOptions {
 struct Configure {  // the first entry of every kernel; a second one is void
     KernelOptions options;
 };
+constexpr std::uint64_t kAnyIncarnation = ~std::uint64_t{0};
+
 struct Submit {           // numbers and queues a cell; a repeated (session, msg_id) is void
     std::string session;  // the client's
     std::string msg_id;
     bool stop_on_error = true;
     bool numbered = true;  // it shows an execution count: not silent, and kept in the history
     Bytes request;         // encoded jupyter::Message
+    // That it was asked for: void in a later one, because its client was told that a restart ended
+    // it. kAnyIncarnation: whatever it is.
+    std::uint64_t incarnation = kAnyIncarnation;
 };
 struct Claim {
     CellNumber cell;

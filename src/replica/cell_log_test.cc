@@ -113,7 +113,7 @@ TEST(CellLog, UnknownVersionsKindsAndEnumsAreRefused) {
     EXPECT_FALSE(decode_cell_entry(encode(unknown).view()));
     const auto submit = std::string(encode(Submit{"s", "m", true, true, {}}).view());
     ASSERT_TRUE(decode_cell_entry(submit));
-    for (const std::size_t flag : {6, 5}) {  // stop_on_error, numbered
+    for (const std::size_t flag : {14, 13}) {  // stop_on_error, numbered
         auto broken = submit;
         broken[broken.size() - flag] = 2;
         EXPECT_FALSE(decode_cell_entry(broken));

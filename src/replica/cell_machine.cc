@@ -40,6 +40,11 @@ CellNumber CellMachine::next_cell() const {
     return queue_.empty() ? CellNumber{last_submitted_.value + 1} : queue_.front().number;
 }
 
+bool CellMachine::knows(const std::string& session, const std::string& msg_id) const {
+    const Id id{session, msg_id};
+    return queued_ids_.contains(id) || ended_at_.contains(id);
+}
+
 std::vector<std::string> CellMachine::ended_cells(const std::string& session,
                                                   std::size_t max) const {
     std::vector<std::string> out;
@@ -73,6 +78,9 @@ void CellMachine::on(const Configure& entry, Fence, Events& events) {
 void CellMachine::on(const Submit& entry, Fence, Events& events) {
     if (entry.msg_id.empty()) {
         return add_void(events, "a Submit without a message id");
+    }
+    if (entry.incarnation != kAnyIncarnation && entry.incarnation < incarnation_) {
+        return add_void(events, "a Submit from before a restart of the kernel");
     }
     const Id id{entry.session, entry.msg_id};
     if (queued_ids_.contains(id)) {

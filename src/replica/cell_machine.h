@@ -149,6 +149,7 @@ public:
     bool result_is_arriving() const { return !parts_.empty() || held_; }
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
+    bool knows(const std::string& session, const std::string& msg_id) const;  // queued, or ended
     // Message ids of the newest cells of a client that have ended, oldest first.
     std::vector<std::string> ended_cells(const std::string& session, std::size_t max) const;
 

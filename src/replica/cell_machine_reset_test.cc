@@ -5,6 +5,15 @@
 namespace nbos::replica {
 namespace {
 
+TEST_F(MachineTest, ASubmitFromBeforeARestartIsVoid) {
+    apply(Reset{"s2"});
+    auto late = Submit{"client", "m1", true, true, {}, 0};
+    EXPECT_TRUE(is_void(late));
+    late.incarnation = 1;
+    only<CellQueued>(apply(late));
+    only<CellQueued>(apply(Submit{"client", "m2", true, true, {}}));
+}
+
 TEST_F(MachineTest, AResetInMidCellEndsEverythingAndEmptiesTheState) {
     run("m1", Delta().put("x", "1").str());
     submit("m2");
