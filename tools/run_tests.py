@@ -6,7 +6,8 @@ Each suite prints one line with its time and its counts. The last line of all is
 nothing failed and something ran.
 
     ./nbos test                 everything but the long simulator runs, fuzzing and TSan
-    ./nbos test --long          with 100,000 simulator seeds (5,000 of the platform), fuzzing, TSan
+    ./nbos test --long          with 100,000 simulator seeds (5,000 of the platform), the whole
+                                fault matrix, fuzzing and TSan
     ./nbos test --only tidy     one suite by name (may be repeated)
     ./nbos test --list          the suites
 """
@@ -194,7 +195,18 @@ def count_programs(preset, xml, summary, code, log):
     return counts
 
 
-def run_pytest(name, folders, limit_s, options):
+def run_drills(options):
+    """The whole fault matrix; the suite e2e has run one drill a fault."""
+    table = OUTPUT / "drills" / "pauses.txt"
+    table.unlink(missing_ok=True)
+    counts = run_pytest("drills", ["tests/e2e/test_fault_matrix.py"], LONG_LIMIT_S, options,
+                        {"NBOS_DRILLS": "all"})
+    if table.exists():
+        print(table.read_text(), end="", flush=True)
+    return counts
+
+
+def run_pytest(name, folders, limit_s, options, more_env=None):
     present = [str(folder) for folder in folders if (ROOT / folder).exists()]
     if not present:
         return Counts()
@@ -202,7 +214,7 @@ def run_pytest(name, folders, limit_s, options):
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=8",
                f"--junitxml={report}", *present]
-    env = {"NBOS_NO_BUILD": "1"}
+    env = {"NBOS_NO_BUILD": "1", **(more_env or {})}
     code, log = run_logged(name, command, limit_s, env)
     if code == 5 and report.exists():
         return Counts()  # pytest found no test in these folders
@@ -238,13 +250,16 @@ SUITES = [
           lambda options: options.long),
     Suite("fuzz", "ten minutes of libFuzzer on each parser of outside bytes", run_fuzzers,
           lambda options: options.long),
+    Suite("drills", "the whole fault matrix, on machines in network namespaces", run_drills,
+          lambda options: options.long),
 ]
 
 
 def parse():
     parser = argparse.ArgumentParser(prog="nbos test", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--long", action="store_true", help="long simulator runs, and TSan")
+    parser.add_argument("--long", action="store_true",
+                        help="long simulator runs, the whole fault matrix, and TSan")
     parser.add_argument("--asan", action=argparse.BooleanOptionalAction, default=None,
                         help="with the AddressSanitizer suite (default: yes)")
     parser.add_argument("--tsan", action=argparse.BooleanOptionalAction, default=None,

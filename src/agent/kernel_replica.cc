@@ -306,6 +306,9 @@ void KernelReplica::claim_next() {
     if (!mine || !knows_all || wants_lead_ || !interpreter_.current(machine_.sequence())) {
         return;
     }
+    if (member_change_ && member_change_->removes(self_) && !node().membership_settled()) {
+        return;  // on its way out: the next leader claims
+    }
     const auto claim = std::make_pair(machine_.queue().front().number, machine_.epoch());
     if (claimed_ == claim) {
         return;

@@ -138,6 +138,7 @@ private:
                 const replica::Finished& finished, replica::Ending ending, bool again);
     void reply(std::uint64_t request, const Status& status);
     void to_interpreter(const jupyter::Message& message);
+    std::optional<ReplicaId> executor() const;
     void step_member_change();
     void answer_restarts();
     void compact_when_due();

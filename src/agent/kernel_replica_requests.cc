@@ -66,11 +66,22 @@ void KernelReplica::handle(const cluster::ChangeMembers& request) {
     step_member_change();
 }
 
+// Of the cell that runs, or of the next one when our claim to it is on its way through the log.
+std::optional<ReplicaId> KernelReplica::executor() const {
+    if (const auto& claim = machine_.standing()) {
+        return claim->replica;
+    }
+    const bool claiming =
+        !machine_.queue().empty() &&
+        claimed_ == std::make_pair(machine_.queue().front().number, machine_.epoch());
+    return claiming ? std::optional(self_) : std::nullopt;
+}
+
 void KernelReplica::step_member_change() {
     if (!member_change_) {
         return;
     }
-    if (const auto status = member_change_->step(node())) {
+    if (const auto status = member_change_->step(node(), executor())) {
         const auto request = member_change_->request();
         member_change_.reset();
         reply(request, *status);

@@ -16,7 +16,7 @@ bool caught_up(const raft::Node& node, ReplicaId learner) {
 
 }  // namespace
 
-std::optional<Status> MemberChange::step(raft::Node& node) {
+std::optional<Status> MemberChange::step(raft::Node& node, std::optional<ReplicaId> executor) {
     if (node.role() != raft::Role::kLeader) {
         return Error{.code = Errc::kNotLeader, .what = "this replica does not lead the kernel"};
     }
@@ -30,6 +30,9 @@ std::optional<Status> MemberChange::step(raft::Node& node) {
     const bool wants_learner = wish_.add && !now.is_member(wish_.add->first);
     if (!wants_learner && wish_.add && !now.is_voter(wish_.add->first) &&
         !caught_up(node, wish_.add->first)) {
+        return std::nullopt;
+    }
+    if (!wants_learner && executor && removes(*executor)) {
         return std::nullopt;
     }
     const auto changed = node.change_membership(wants_learner ? with_learner(now) : swapped(now));

@@ -20,8 +20,10 @@ public:
     explicit MemberChange(cluster::ChangeMembers wish) : wish_(std::move(wish)) {}
 
     std::uint64_t request() const { return wish_.request; }
-    // nullopt: not finished yet.
-    std::optional<Status> step(raft::Node& node);
+    // nullopt: not finished yet. `executor` runs a cell, or has asked to: it is not taken out
+    // before that has ended, because the cell would be lost.
+    std::optional<Status> step(raft::Node& node, std::optional<ReplicaId> executor);
+    bool removes(ReplicaId replica) const { return wish_.remove == replica; }
 
 private:
     Membership with_learner(const Membership& now) const;

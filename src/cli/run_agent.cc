@@ -29,6 +29,13 @@ using std::chrono::milliseconds;
 constexpr milliseconds kHostsPoll{500};
 constexpr std::string_view kGatewayPrefix = "gateway";
 
+// A warden starts an agent again that was killed, not one that ends: this one would meet the same
+// disk, and as long as somebody holds the host's socket the others cannot know that it is gone.
+void end_without_log(const std::string& what) {
+    log_error("wal", "{}", what);
+    _exit(1);
+}
+
 bool is_gateway(const HostId& peer) { return peer.value.rfind(kGatewayPrefix, 0) == 0; }
 
 cluster::AgentInfo describe(const std::string& host) {
@@ -67,7 +74,8 @@ public:
 
     Status open() {
         std::filesystem::create_directories(options_.data_dir);
-        auto opened = io::Wal::open(loop_, {.directory = options_.data_dir + "/log"});
+        auto opened = io::Wal::open(
+            loop_, {.directory = options_.data_dir + "/log", .on_fatal = end_without_log});
         if (!opened) {
             return std::move(opened).error().in("open the log");
         }

@@ -189,6 +189,24 @@ TEST_F(AgentClusterTest, ALostReplicaIsReplacedOnTheSpareHost) {
     EXPECT_EQ(leader(), 4);
 }
 
+TEST_F(AgentClusterTest, AReplicaIsNotTakenOutUnderItsRunningCell) {
+    const int first = leader();
+    cluster_.execute(first, kernel_, "b", "hang");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("b") == 1; }));
+    const auto leaving = cluster_.leader(kernel_)->replica;
+    cluster_.change_members(kernel_, 4, leaving);
+    cluster_.run_for(seconds(10));
+    EXPECT_EQ(cluster_.ended("b"), nullptr);
+    cluster_.send(first, cluster::Interrupt{cluster_.next_request(), kernel_});
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("b") != nullptr; }));
+    EXPECT_NE(cluster_.ended("b")->ending, replica::Ending::kExecutorLost);
+    ASSERT_TRUE(cluster_.run_until([&] {
+        const auto now = cluster_.leader(kernel_);
+        return now && now->settled && !now->membership.is_member(leaving) &&
+               now->membership.voters.size() == 3;
+    }));
+}
+
 TEST_F(AgentClusterTest, CellsQueueInOrderAndAnErrorAbortsTheRest) {
     const int host = leader();
     cluster_.execute(host, kernel_, "a", "set x 1");

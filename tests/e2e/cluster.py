@@ -1,4 +1,5 @@
 """A NotebookOS cluster of processes on this machine, driven through `nbos` as a user would."""
+import contextlib
 import json
 import os
 import shutil
@@ -31,6 +32,25 @@ def poll(what, condition, timeout=60, every=0.1):
         if time.monotonic() > end:
             raise TimeoutError(f"still not so after {timeout} s: {what}; last: {got!r}")
         time.sleep(every)
+
+
+def below(pid):
+    """The process and all its descendants that are there at this moment."""
+    found, wanted = [], [pid]
+    while wanted:
+        found.append(wanted.pop())
+        for task in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                wanted += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def process_below(pid, name):
+    for found in below(pid):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{found}/comm").read_text().strip() == name:
+                return found
+    raise AssertionError(f"no {name} runs below process {pid}")
 
 
 class Cluster(Rest):
@@ -120,14 +140,8 @@ class Cluster(Rest):
     def agent_pid(self, host):
         """The agent's own process, which its warden starts again when it is killed."""
         processes = self.cli("status", "--json")["processes"]
-        below = [next(process["pid"] for process in processes if process["name"] == host)]
-        while below:
-            pid = below.pop()
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "nbos-agent":
-                return pid
-            below += [int(child) for task in Path(f"/proc/{pid}/task").iterdir()
-                      for child in (task / "children").read_text().split()]
-        raise AssertionError(f"{host} runs no agent")
+        return process_below(next(process["pid"] for process in processes
+                                  if process["name"] == host), "nbos-agent")
 
     def kill_agent(self, host):
         os.kill(self.agent_pid(host), signal.SIGKILL)
