@@ -192,7 +192,8 @@ void KernelReplica::on(const replica::CellEnded& event) {
     if (started_ == event.cell.number) {
         started_.reset();
     }
-    if (mine || leads()) {
+    const bool asked = asked_.erase({event.cell.session, event.cell.msg_id}) > 0;
+    if (mine || leads() || asked) {
         answer(event.cell.session, event.cell.msg_id, event.finished, event.ending, false);
     }
 }
@@ -224,6 +225,7 @@ void KernelReplica::on(const replica::WasReset&) {
     started_.reset();
     claimed_.reset();
     waiting_.clear();
+    asked_.clear();
     interpreter_.start_or_keep_survivor();
     changed();  // at once: who asked the old interpreter something has to ask again
 }
@@ -257,6 +259,9 @@ void KernelReplica::submit(const cluster::ClientMessage& message) {
         wants_lead_ = true;
         wants_lead_until_ = now_ + limits_.proposal_retry;
         node().transfer_leadership(self_);
+    }
+    if (asked_.size() < limits_.waiting_messages_max) {
+        asked_.emplace(header->session, header->msg_id);
     }
     const bool waits = std::any_of(submits_.begin(), submits_.end(), [&](const auto& one) {
         return one.msg_id == header->msg_id && one.session == header->session;

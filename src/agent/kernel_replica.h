@@ -168,6 +168,7 @@ private:
         Bytes entry;
     };
     std::deque<Submitted> submits_;
+    std::set<std::pair<std::string, std::string>> asked_;  // here: whose end is told from here, too
     std::optional<Instant> submit_proposed_at_;
     std::optional<std::pair<CellNumber, Epoch>> claimed_;         // a claim of ours is in flight
     std::set<std::pair<CellNumber, Epoch>> claims_of_this_life_;  // not applied yet
