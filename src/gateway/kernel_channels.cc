@@ -286,7 +286,11 @@ void KernelChannels::end_request(Request& request, std::string_view why) {
                                           request.message.header, "KernelUnavailable", why),
                       now());
     }
-    if (request.busy && !request.idle) {
+    if (!request.busy) {  // it has no reply (comm messages): its sender waits for the idle
+        broadcast(factory.status(session_, request.message.header, "busy"));
+        request.busy = true;
+    }
+    if (!request.idle) {
         broadcast(factory.status(session_, request.message.header, "idle"));
     }
     request.replied = request.idle = true;
@@ -309,6 +313,7 @@ void KernelChannels::pump() {
             request.sent = true;
             request.sent_to = *target;
             request.connection = connection;
+            note_comm(*target, request.header.msg_type, request.message.content);
             shared_.link.send(*target, cluster::ClientMessage{kernel_, request.message});
         } else if (lost && request.busy && !request.idle) {
             end_request(request, "");  // it was answered, only its idle is missing
@@ -343,6 +348,7 @@ void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broad
 void KernelChannels::tick() {
     end_held_cells();
     send_marks(true);
+    watch_comms();
     pump();
     clients_.forget_old(now());
 }

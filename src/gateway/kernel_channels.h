@@ -24,6 +24,7 @@
 #include "gateway/client_table.h"
 #include "gateway/host_table.h"
 #include "gateway/kernel_view.h"
+#include "gateway/open_comms.h"
 #include "gateway/pending_cells.h"
 #include "gateway/ports.h"
 #include "jupyter/message_factory.h"
@@ -123,7 +124,8 @@ private:
     void show(const HostId& from, const cluster::KernelOutput& output,
               const jupyter::Header& parent);
     void show_status(const jupyter::Message& message, const jupyter::Header& parent);
-    void reply(const cluster::KernelOutput& output, const jupyter::Header& parent);
+    void reply(const HostId& from, const cluster::KernelOutput& output,
+               const jupyter::Header& parent);
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
@@ -142,6 +144,11 @@ private:
                             std::string_view evalue);
     void end_request(Request& request, std::string_view why);
     void answer_all(const std::string& why);
+
+    void note_comm(const HostId& at, std::string_view type, std::string_view content);
+    void watch_comms();
+    void close_comms(const std::vector<std::string>& ids, const std::string& why);
+    void say_notice(const PendingCell& cell);
 
     void pump();  // sends what is due
     void send_cell(PendingCell& cell, const HostId& target);
@@ -164,8 +171,11 @@ private:
     std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
     std::optional<HostId> stdin_host_;
-    replica::Fence fence_;            // the highest seen
-    std::uint32_t stale_queued_ = 0;  // reported before the last end of a cell
+    OpenComms comms_;
+    std::optional<Instant> comms_away_since_;  // their process cannot be reached
+    std::string notice_;                       // for the reader, at the next cell
+    replica::Fence fence_;                     // the highest seen
+    std::uint32_t stale_queued_ = 0;           // reported before the last end of a cell
     bool restarting_ = false;
     std::string failure_;  // why it is dead
     std::chrono::microseconds last_activity_{};

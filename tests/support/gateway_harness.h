@@ -235,6 +235,7 @@ protected:
         std::uint64_t id = 1;
         std::string host = "h1";
         std::string interpreter = "ready";
+        std::string process = "";
     };
     struct Group {
         std::string kernel;
@@ -272,6 +273,7 @@ protected:
         status.executor = ReplicaId{group.executor};
         status.queued = group.queued;
         status.interpreter = replica.interpreter;
+        status.process = replica.process;
         status.state = replica.interpreter.starts_with("failed") ? cluster::ExecutionState::kDead
                        : group.queued > 0                        ? cluster::ExecutionState::kBusy
                                                                  : cluster::ExecutionState::kIdle;
