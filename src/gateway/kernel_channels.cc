@@ -246,7 +246,7 @@ void KernelChannels::take_shutdown(ClientId id, const jupyter::Message& message,
     };
     if (!restart) {
         answer();
-        shared_.actions.shut_down(kernel_);  // this object may be gone now
+        shared_.actions.park(kernel_, "");  // this object may be gone now
         return;
     }
     shared_.actions.restart(kernel_, [alive = std::weak_ptr<bool>(alive_), answer](const Status&) {
@@ -346,6 +346,9 @@ void KernelChannels::forget_done_requests() {
 void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }
 
 void KernelChannels::tick() {
+    for (auto& cell : cells_.all()) {
+        release_held(cell, false);
+    }
     end_held_cells();
     send_marks(true);
     watch_comms();

@@ -25,6 +25,7 @@
 #include "gateway/host_table.h"
 #include "gateway/kernel_view.h"
 #include "gateway/open_comms.h"
+#include "gateway/output_gate.h"
 #include "gateway/pending_cells.h"
 #include "gateway/ports.h"
 #include "jupyter/message_factory.h"
@@ -38,7 +39,8 @@ public:
     virtual ~KernelActions() = default;
     virtual void interrupt(KernelId kernel, Done done) = 0;
     virtual void restart(KernelId kernel, Done done) = 0;
-    virtual void shut_down(KernelId kernel) = 0;  // the kernel may be gone when this returns
+    // Shut down by a client; the kernel may be gone when this returns.
+    virtual void park(KernelId kernel, const std::string& path) = 0;
     // Cells of a client that ended unheard are told again (CellEnded).
     virtual void recall(KernelId kernel, const std::string& session) = 0;
 };
@@ -55,6 +57,7 @@ public:
         std::map<std::string, std::string>& infos;
         std::size_t queued_max = 1000;
         std::size_t stream_bytes_max = 8U << 20U;  // tornado clients close above 10 MiB a frame
+        OutputLimits outputs = {};
     };
 
     KernelChannels(Shared& shared, const KernelView& view, KernelId kernel, std::string spec,
@@ -82,6 +85,7 @@ public:
     void abandon_restart();             // it failed: go on as before
     void fail(const std::string& why);  // it cannot start: everything is answered with an error
     void shut_down();                   // for good: what waits is answered, sockets are closed
+    void park();                        // the same, and it can be opened again
     void name_spec(const std::string& spec) { spec_ = spec; }
     bool failed() const { return !failure_.empty(); }
     const std::string& failure() const { return failure_; }
@@ -129,7 +133,13 @@ private:
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
-    void show_output(PendingCell& cell, const std::string& id, const jupyter::Message& output);
+    void show_output(PendingCell& cell, const std::string& id, const std::string& type,
+                     const jupyter::Message& output);
+    void deliver(PendingCell& cell, const HeldOutput& output);
+    void release_held(PendingCell& cell, bool all);
+    void elide(PendingCell& cell, std::size_t bytes);
+    void say_elided(const PendingCell& cell, std::string_view type);
+    bool a_client_lags() const;
     bool may_overtake(const HostId& from, const PendingCell& cell,
                       const cluster::CellEnded& ended) const;
     void end_held_cells();
@@ -171,6 +181,7 @@ private:
     std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
     std::optional<HostId> stdin_host_;
+    OutputRate rate_;
     OpenComms comms_;
     std::optional<Instant> comms_away_since_;  // their process cannot be reached
     std::string notice_;                       // for the reader, at the next cell

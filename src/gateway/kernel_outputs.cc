@@ -96,11 +96,12 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
         cell->execution_count = jupyter::uint_field(message.content, "execution_count");
     }
     say_busy(*cell);
-    show_output(*cell, header.msg_id, message);
+    show_output(*cell, header.msg_id, header.msg_type, message);
 }
 
-void KernelChannels::show_output(PendingCell& cell, const std::string& id,
-                                 const jupyter::Message& output) {
+void KernelChannels::deliver(PendingCell& cell, const HeldOutput& held) {
+    const auto& output = held.message;
+    const auto& id = held.last_id;
     const auto news = [&cell](const std::string& session) {
         const auto heard = cell.heard.find(session);
         return heard == cell.heard.end() || heard->second.empty();
@@ -248,6 +249,7 @@ void KernelChannels::started(const HostId& from, const cluster::CellStarted& sta
     }
     cell->executor = from;
     cell->executor_connection = shared_.hosts.connection(from);
+    stale_queued_ = 0;  // this one is in the log, whatever was reported before
     touch();
     if (comms_.home() && comms_.home()->host != from) {
         close_comms(comms_.take_all(), "the kernel went on at host " + from.value);
@@ -304,8 +306,12 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
         if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
             say_busy(cell);
-            show_output(cell, header.msg_id, output);
+            show_output(cell, header.msg_id, header.msg_type, output);
         }
+    }
+    release_held(cell, true);
+    if (!cell.elided_display_id.empty()) {
+        say_elided(cell, "update_display_data");
     }
     if (ended.reply) {
         say_busy(cell);
@@ -445,6 +451,11 @@ void KernelChannels::answer_all(const std::string& why) {
 void KernelChannels::shut_down() {
     answer_all("the kernel was shut down");
     clients_.close_all(1000, "the kernel was shut down");
+}
+
+void KernelChannels::park() {
+    shut_down();
+    failure_.clear();
 }
 
 }  // namespace nbos::gateway
