@@ -30,7 +30,7 @@ void KernelChannels::show_output(PendingCell& cell, const std::string& id, const
     const auto bytes = bytes_of(output);
     if (can_be_left_out(type)) {
         const bool too_much = rate_.too_many_bytes(now(), shared_.outputs) ||
-                              cell.held.bytes() + bytes > kHeldBytesMax;
+                              (!cell.held.empty() && cell.held.bytes() + bytes > kHeldBytesMax);
         if (cell.elided_bytes > 0 || (too_much && bytes > 0)) {
             elide(cell, bytes);
             return;

@@ -115,6 +115,12 @@ TEST_F(Outputs, AboveTheLimitOfBytesTheRestIsLeftOutWithOneLineThatNamesTheSetti
     EXPECT_EQ("shown", text().first);
 }
 
+TEST_F(Outputs, OneLargeOutputAloneIsShownWhole) {
+    begin({.messages_per_s = 10, .mib_per_s = 1});
+    print(1, std::string(kHeldBytesMax + 1, 'x'));
+    EXPECT_EQ(kHeldBytesMax + 1, text().first.size());
+}
+
 TEST_F(Outputs, ZeroIsNoLimit) {
     begin({.messages_per_s = 0, .mib_per_s = 0});
     for (int n = 0; n < 5000; ++n) {
