@@ -557,7 +557,9 @@ cluster::KernelStatus KernelReplica::status() const {
             .queued = static_cast<std::uint32_t>(machine_.queue().size()),
             .state = state,
             .interpreter = started_ ? "running" : interpreter_.describe(machine_.sequence()),
-            .state_bytes = machine_.table().bytes()};
+            .state_bytes = machine_.table().bytes(),
+            .process = interpreter_.id() ? ports_.interpreters.process_name(*interpreter_.id())
+                                         : std::string()};
 }
 
 void KernelReplica::changed() {

@@ -127,6 +127,7 @@ private:
     std::map<std::string, std::string> heard(const HeardMarks::Cell& cell,
                                              const std::vector<jupyter::Message>& outputs) const;
     void watch_own_cell();
+    bool hears_majority() const;
     void watch_isolation();
     void settle_own_result(const replica::CellEnded& event);
     void watch_executor();

@@ -37,7 +37,9 @@ void KernelReplica::handle(const cluster::Interrupt& request) {
 
 void KernelReplica::handle(const cluster::Restart& request) {
     restarts_[request.request] = request.session;
-    if (machine_.session() != request.session) {
+    // Proposed without a majority it would be done whenever that is back, long after the asker has
+    // been refused. The gateway asks again as long as it waits.
+    if (machine_.session() != request.session && hears_majority()) {
         propose(replica::Reset{request.session});
     }
     answer_restarts();

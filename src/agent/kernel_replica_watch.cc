@@ -89,9 +89,7 @@ std::chrono::milliseconds KernelReplica::silence_grace() const {
     return seconds > 0 ? std::chrono::seconds(seconds) : limits_.silence_grace;
 }
 
-// The others give up its cell after the same time: nobody waits for it any more, and what it does
-// outside the kernel must end.
-void KernelReplica::watch_isolation() {
+bool KernelReplica::hears_majority() const {
     const auto& members = node().membership();
     const auto heard =
         std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
@@ -99,7 +97,13 @@ void KernelReplica::watch_isolation() {
             return voter == self_ || host == members.hosts.end() ||
                    ports_.hosts.state(host->second) == HostWatch::State::kAlive;
         });
-    if (!run_ || !started_ || 2 * static_cast<std::size_t>(heard) > members.voters.size()) {
+    return 2 * static_cast<std::size_t>(heard) > members.voters.size();
+}
+
+// The others give up its cell after the same time: nobody waits for it any more, and what it does
+// outside the kernel must end.
+void KernelReplica::watch_isolation() {
+    if (!run_ || !started_ || hears_majority()) {
         isolated_since_.reset();
     } else if (!isolated_since_) {
         isolated_since_ = now_;

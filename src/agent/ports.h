@@ -61,6 +61,8 @@ public:
     virtual InterpreterId start(const Adoption& adoption) = 0;
     // It is one that outlived its agent and was not resumed yet.
     virtual bool survives(InterpreterId) const { return false; }
+    // The same for one process under all agents of this host, and never another one's.
+    virtual std::string process_name(InterpreterId id) const { return std::to_string(id.value); }
     // The survivor goes on here: what it kept of its cell comes again, by message and delta.
     virtual void resume(InterpreterId) {}
     // The end of its cell is in the log: it need not keep anything of it.

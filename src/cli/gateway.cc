@@ -26,6 +26,16 @@ void add_gateway(Command& root) {
         .option("--base-path", options.base_path, "all addresses begin with it: /base")
         .list("--kernelspecs", options.kernelspec_dirs, "further kernelspecs: DIR/NAME/kernel.json")
         .option("--replicas", options.replicas, "of a kernel: 1, 3 or 5")
+        .option("--parked-for", options.parked_for,
+                "how long a kernel that was shut down can be taken up again: 24h, 30m, 90s; 0 "
+                "deletes it at once")
+        .option("--iopub-messages", options.iopub_messages,
+                "outputs a second and kernel, before they are merged; 0: no limit")
+        .option("--iopub-mib", options.iopub_mib,
+                "MiB of outputs a second and kernel, before the rest of the cell's is left out; 0: "
+                "no limit")
+        .option("--connections-per-address", options.connections_per_address,
+                "above it an address is answered 429")
         .option("--python", given->python, "accepted and not used: hosts start the interpreters")
         .does([given] { return run_gateway(given->options); });
 }

@@ -46,11 +46,11 @@ json::array merge(const json::array& seen, const json::array& processes) {
 int list(const Given& given) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error());
+        return complain(cluster.error(), given.json);
     }
     const auto seen = cluster->get("/api/nbos/hosts");
     if (!seen) {
-        return complain(seen.error());
+        return complain(seen.error(), given.json);
     }
     const auto supervisor = cluster->supervisor(json::object{{"op", "status"}});
     const auto hosts = merge(list_of(*seen, "hosts"),
@@ -71,11 +71,11 @@ int list(const Given& given) {
 int order(const Given& given, const char* op, const char* done) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error());
+        return complain(cluster.error(), given.json);
     }
     const auto answer = cluster->supervisor(json::object{{"op", op}, {"host", given.host}});
     if (!answer) {
-        return complain(answer.error());
+        return complain(answer.error(), given.json);
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(json::object{{"host", given.host}, {"state", done}}));

@@ -1,4 +1,4 @@
-// `nbos kernel list|restart|migrate|kill-replica`: the kernels of the cluster.
+// `nbos kernel list|revive|delete|restart|migrate|kill-replica`: the kernels of the cluster.
 #include <fmt/core.h>
 
 #include <boost/json.hpp>
@@ -21,6 +21,7 @@ struct Given {
     std::string kernel;
     std::string host;
     bool json = false;
+    bool parked = false;
 };
 
 std::string replicas_of(const json::value& kernel) {
@@ -39,11 +40,12 @@ std::string replicas_of(const json::value& kernel) {
 int list(const Given& given) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error());
+        return complain(cluster.error(), given.json);
     }
-    const auto answer = cluster->get("/api/nbos/kernels");
+    const auto answer =
+        cluster->get(given.parked ? "/api/nbos/kernels?parked=1" : "/api/nbos/kernels");
     if (!answer) {
-        return complain(answer.error());
+        return complain(answer.error(), given.json);
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(*answer));
@@ -51,14 +53,16 @@ int list(const Given& given) {
     }
     const auto* kernels =
         answer->is_object() ? answer->get_object().if_contains("kernels") : &*answer;
-    std::vector<std::vector<std::string>> rows{
-        {"KERNEL", "SPEC", "STATE", "EXECUTOR", "QUEUED", "REPLICAS"}};
+    std::vector<std::vector<std::string>> rows{{"KERNEL", "SPEC",
+                                                given.parked ? "KEPT UNTIL" : "STATE", "EXECUTOR",
+                                                "QUEUED", "REPLICAS"}};
     std::string reasons;
     if (kernels != nullptr && kernels->is_array()) {
         for (const auto& kernel : kernels->get_array()) {
             rows.push_back({text_of(kernel, "id"), text_of(kernel, "name"),
-                            text_of(kernel, "execution_state"), text_of(kernel, "executor_host"),
-                            text_of(kernel, "queued"), replicas_of(kernel)});
+                            text_of(kernel, given.parked ? "parked_until" : "execution_state"),
+                            text_of(kernel, "executor_host"), text_of(kernel, "queued"),
+                            replicas_of(kernel)});
             if (const auto why = text_of(kernel, "reason"); !why.empty()) {
                 reasons += fmt::format("{}: {}\n", text_of(kernel, "id"), why);
             }
@@ -74,20 +78,36 @@ int order(const Given& given, const std::function<std::string(const std::string&
           const json::object& body, const std::string& done) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error());
+        return complain(cluster.error(), given.json);
     }
-    const auto id = cluster->kernel_id(given.kernel);
+    const auto id = cluster->kernel_id(given.kernel, given.parked);
     if (!id) {
-        return complain(id.error());
+        return complain(id.error(), given.json);
     }
     const auto answer = cluster->post(path(*id), body);
     if (!answer) {
-        return complain(answer.error());
+        return complain(answer.error(), given.json);
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(json::object{{"kernel", *id}, {"answer", *answer}}));
     } else {
         fmt::print("Kernel {} {}.\n", *id, done);
+    }
+    return 0;
+}
+
+// For good, parked or not.
+int remove(const Given& given) {
+    const auto cluster = RunningCluster::find(given.data);
+    const auto id = cluster ? cluster->kernel_id(given.kernel, true) : cluster.error();
+    const auto removed = id ? cluster->remove("/api/nbos/kernels/" + *id) : Status(id.error());
+    if (!removed) {
+        return complain(removed.error(), given.json);
+    }
+    if (given.json) {
+        fmt::print("{}\n", json::serialize(json::object{{"kernel", *id}, {"deleted", true}}));
+    } else {
+        fmt::print("Kernel {} is deleted.\n", *id);
     }
     return 0;
 }
@@ -100,7 +120,8 @@ std::string below_nbos(const std::string& id, const char* action) {
 
 void add_kernel(Command& root) {
     auto given = std::make_shared<Given>();
-    auto kernel = root.add("kernel", "List kernels, restart and move them, try their loss.");
+    auto kernel =
+        root.add("kernel", "List kernels, restart, move, delete and revive them, try their loss.");
     const auto add = [&](const char* name, const char* help, bool one) {
         auto command = kernel.add(name, help);
         if (one) {
@@ -110,7 +131,17 @@ void add_kernel(Command& root) {
         command.flag("--json", given->json, "print JSON");
         return command;
     };
-    add("list", "List the kernels.", false).does([given] { return list(*given); });
+    add("list", "List the kernels.", false)
+        .flag("--parked", given->parked, "those that were shut down and can be taken up again")
+        .does([given] { return list(*given); });
+    add("revive", "Take a parked kernel up again, with all its variables.", true).does([given] {
+        given->parked = true;
+        return order(
+            *given, [](const auto& id) { return below_nbos(id, "revive"); }, {}, "is back");
+    });
+    add("delete", "Delete a kernel for good, its variables and its log.", true).does([given] {
+        return remove(*given);
+    });
     add("restart", "Start a kernel afresh, with an empty namespace.", true).does([given] {
         return order(
             *given, [](const auto& id) { return "/api/kernels/" + id + "/restart"; }, {},

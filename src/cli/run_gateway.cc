@@ -1,11 +1,14 @@
 #include "cli/run_gateway.h"
 
 #include <fmt/core.h>
+#include <sys/resource.h>
 
+#include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -32,6 +35,30 @@ constexpr milliseconds kHostsPoll{500};
 constexpr milliseconds kHostSilence{5000};
 constexpr milliseconds kDrain{300};              // for the close frames to leave
 constexpr std::uint16_t kServiceRestart = 1012;  // clients reconnect after this one, not after 1001
+
+// Every client is a descriptor: as many as the system lets this process have.
+void raise_open_files() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        log_info("gateway", "up to {} open files", limit.rlim_cur);
+    }
+}
+
+// "24h", "30m", "90s", "90"; at most ten years.
+std::optional<std::chrono::seconds> seconds_of(const std::string& text) {
+    std::uint32_t number = 0;
+    const auto* end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, number);
+    const std::string_view unit(parsed.ptr, static_cast<std::size_t>(end - parsed.ptr));
+    const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : 3600;
+    const auto seconds = std::chrono::seconds(number * factor);
+    const bool known = factor != 3600 || unit == "h";
+    return parsed.ec == std::errc() && known && seconds < std::chrono::years(10)
+               ? std::optional(seconds)
+               : std::nullopt;
+}
 
 std::string contents(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
@@ -141,6 +168,14 @@ public:
         config.token = *token;
         config.base_path = options_.base_path;
         config.kernels.replicas = options_.replicas;
+        const auto parked_for = seconds_of(options_.parked_for);
+        if (!parked_for) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "--parked-for " + options_.parked_for +
+                             " is no time; write it as 24h, 30m, 90s or 0"};
+        }
+        config.kernels.parked_for = *parked_for;
+        config.kernels.outputs = {options_.iopub_messages, options_.iopub_mib};
         gateway_ = std::make_unique<gateway::Gateway>(
             std::move(config), kernelspecs(options_),
             gateway::Gateway::Ports{loop_.clock(), [] { return io::random_uuid(); }, *this, store_,
@@ -149,7 +184,11 @@ public:
         if (auto connected = open_transport(); !connected) {
             return connected;
         }
-        auto server = io::HttpServer::open(loop_, {.listen = options_.listen}, *gateway_);
+        auto server =
+            io::HttpServer::open(loop_,
+                                 {.listen = options_.listen,
+                                  .connections_per_address_max = options_.connections_per_address},
+                                 *gateway_);
         if (!server) {
             return std::move(server).error();
         }
@@ -226,6 +265,7 @@ private:
 
 int run_gateway(const GatewayOptions& options) {
     set_log_name("gateway");
+    raise_open_files();
     GatewayProcess process(options);
     if (const auto opened = process.open(); !opened) {
         log_error("gateway", "{}", opened.error().what);

@@ -18,6 +18,10 @@ struct GatewayOptions {
     std::string base_path;         // "" or "/base": all addresses begin with it
     std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
     std::uint32_t replicas = 3;                // of a kernel
+    std::string parked_for = "24h";            // "30m", "90s", "0": what is shut down goes at once
+    std::uint32_t iopub_messages = 1000;       // a second and kernel; 0: no limit
+    std::uint32_t iopub_mib = 16;              // likewise
+    std::uint32_t connections_per_address = 4000;
 };
 
 // The exit status. Runs the event loop on the calling thread.

@@ -106,6 +106,11 @@ Result<json::value> RunningCluster::post(const std::string& path, const json::va
     return call("POST", path, json::serialize(body));
 }
 
+Status RunningCluster::remove(const std::string& path) const {
+    auto answer = call("DELETE", path, "");
+    return answer ? ok() : Status(std::move(answer).error());
+}
+
 Result<json::value> RunningCluster::supervisor(const json::value& request) const {
     auto line = local::control_call(layout_.socket(), json::serialize(request), kSupervisorLimit);
     if (!line) {
@@ -126,8 +131,8 @@ Result<json::value> RunningCluster::supervisor(const json::value& request) const
     return value;
 }
 
-Result<std::string> RunningCluster::kernel_id(const std::string& beginning) const {
-    const auto kernels = get("/api/kernels");
+Result<std::string> RunningCluster::kernel_id(const std::string& beginning, bool parked_too) const {
+    const auto kernels = get(parked_too ? "/api/nbos/kernels?parked=all" : "/api/kernels");
     if (!kernels) {
         return kernels.error();
     }
@@ -165,7 +170,10 @@ std::string text_of(const json::value& object, std::string_view field) {
     return value->is_string() ? std::string(value->get_string().c_str()) : json::serialize(*value);
 }
 
-int complain(const Error& error) {
+int complain(const Error& error, bool as_json) {
+    if (as_json) {  // where the answer would have been: a program reads one stream
+        fmt::print("{}\n", json::serialize(json::object{{"error", error.what}}));
+    }
     fmt::print(stderr, "nbos: {}\n", error.what);
     return 1;
 }

@@ -21,12 +21,13 @@ public:
     // with the gateway's own words.
     Result<boost::json::value> get(const std::string& path) const;
     Result<boost::json::value> post(const std::string& path, const boost::json::value& body) const;
+    Status remove(const std::string& path) const;
 
     // The supervisor's answer; kIo with what it says when it refuses.
     Result<boost::json::value> supervisor(const boost::json::value& request) const;
 
     // A kernel's whole id from its beginning. kNotFound or kInvalid (several) name what there is.
-    Result<std::string> kernel_id(const std::string& beginning) const;
+    Result<std::string> kernel_id(const std::string& beginning, bool parked_too = false) const;
 
     const local::Layout& layout() const { return layout_; }
     const local::RunRecord& record() const { return record_; }
@@ -45,6 +46,6 @@ private:
 std::string text_of(const boost::json::value& object, std::string_view field);
 
 // Prints `nbos: ...` on standard error; the exit code of a failed command.
-int complain(const Error& error);
+int complain(const Error& error, bool json = false);
 
 }  // namespace nbos::cli

@@ -72,7 +72,7 @@ int run(const Given& given) {
                                                             {"problem", cluster.error().what}}));
             return 1;
         }
-        return complain(cluster.error());
+        return complain(cluster.error(), given.json);
     }
     const auto all = collect(*cluster);
     if (given.json) {

@@ -34,6 +34,9 @@ struct Given {
     std::uint32_t warm = 2;
     std::string data;
     std::string workspace;
+    std::string parked_for = "24h";
+    std::uint32_t iopub_messages = 1000;
+    std::uint32_t iopub_mib = 16;
 };
 
 Error invalid(std::string what) {
@@ -61,11 +64,15 @@ Status check_token(const std::string& token) {
 }
 
 Result<local::UpOptions> options_of(const Given& given) {
-    local::UpOptions options{.layout = local::layout_of(given.data),
-                             .hosts = given.hosts,
-                             .lab = !given.no_lab,
-                             .token = given.token,
-                             .warm = given.warm};
+    local::UpOptions options{
+        .layout = local::layout_of(given.data),
+        .hosts = given.hosts,
+        .lab = !given.no_lab,
+        .token = given.token,
+        .warm = given.warm,
+        .gateway_arguments = {"--parked-for", given.parked_for, "--iopub-messages",
+                              std::to_string(given.iopub_messages), "--iopub-mib",
+                              std::to_string(given.iopub_mib)}};
     if (given.hosts == 0 || given.hosts > local::kHostsMax) {
         return invalid(fmt::format("--hosts must be from 1 to {}", local::kHostsMax));
     }
@@ -248,6 +255,12 @@ void add_up(Command& root) {
         .option("--data", given->data, "where everything is kept (NBOS_DATA; ~/.local/share/nbos)")
         .option("--workspace", given->workspace,
                 "the directory of the notebooks; here if not given")
+        .option("--parked-for", given->parked_for,
+                "how long a kernel that was shut down can be taken up again (0: not at all)")
+        .option("--iopub-messages", given->iopub_messages,
+                "a second and kernel, above which outputs are merged (0: no limit)")
+        .option("--iopub-mib", given->iopub_mib,
+                "a second and kernel, above which a cell's output is left out (0: no limit)")
         .option("--warm", given->warm, "interpreters kept ready on each host")
         .does([given] {
             if (const char* token = std::getenv("NBOS_TOKEN"); token != nullptr) {

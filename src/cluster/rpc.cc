@@ -283,7 +283,7 @@ void put(Writer& out, const KernelStatus& rpc) {
     out.put(rpc.settled);
     encode(out, rpc.options);
     out.put(rpc.sequence).put(rpc.incarnation).put(rpc.executor).put(rpc.queued).put(rpc.state);
-    out.put(rpc.interpreter).put(rpc.state_bytes);
+    out.put(rpc.interpreter).put(rpc.state_bytes).put(rpc.process);
 }
 KernelStatus get(Reader& in, Tag<KernelStatus>) {
     KernelStatus rpc;
@@ -303,6 +303,7 @@ KernelStatus get(Reader& in, Tag<KernelStatus>) {
     rpc.state = get_enum(in, ExecutionState::kDead);
     rpc.interpreter = in.string();
     rpc.state_bytes = in.get<std::uint64_t>();
+    rpc.process = in.string();
     return rpc;
 }
 

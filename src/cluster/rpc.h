@@ -148,6 +148,7 @@ struct KernelStatus {  // pushed on every change, by every replica's agent
     ExecutionState state = ExecutionState::kStarting;
     std::string interpreter;  // "starting", "ready", "running", "behind", "failed: why"
     std::uint64_t state_bytes = 0;
+    std::string process;  // which Python process that is, on this host; empty: none now
 };
 struct ReplicaGone {  // stopped here, or removed from its group
     KernelId kernel;

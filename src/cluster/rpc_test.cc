@@ -52,7 +52,8 @@ KernelStatus kernel_status() {
             .queued = 4,
             .state = ExecutionState::kBusy,
             .interpreter = "ready",
-            .state_bytes = 12345};
+            .state_bytes = 12345,
+            .process = "a1b2c3i7"};
 }
 
 CellEnded cell_ended() {
@@ -131,6 +132,7 @@ TEST(Rpc, KernelStatusKeepsEveryField) {
     EXPECT_EQ(got.state, want.state);
     EXPECT_EQ(got.interpreter, want.interpreter);
     EXPECT_EQ(got.state_bytes, want.state_bytes);
+    EXPECT_EQ(got.process, want.process);
 }
 
 TEST(Rpc, CellEndedKeepsEveryField) {

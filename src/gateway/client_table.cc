@@ -1,7 +1,12 @@
 #include "gateway/client_table.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "jupyter/json_field.h"
+#include "jupyter/json_text.h"
 
 namespace nbos::gateway {
 namespace {
@@ -15,9 +20,38 @@ std::size_t size_of(const jupyter::Message& message) {
     return size;
 }
 
+std::size_t frame_max(jupyter::WsProtocol protocol) {
+    return protocol == jupyter::WsProtocol::kLegacy ? kLegacyFrameBytesMax : kFrameBytesMax;
+}
+
+// A display that its framing's clients cannot take is a text that says so.
+jupyter::WsPayload encoded(const jupyter::Message& message, jupyter::WsProtocol protocol) {
+    const auto max = frame_max(protocol);
+    if (size_of(message) + kFrameOverhead < max) {
+        return jupyter::encode_ws(message, protocol);
+    }
+    const auto type = jupyter::string_field(message.header, "msg_type");
+    if (type != "display_data" && type != "execute_result" && type != "update_display_data") {
+        return jupyter::encode_ws(message, protocol);
+    }
+    const auto why = fmt::format(
+        "[an output of {} MiB is left out: this client takes messages of at most {} MiB; save it "
+        "to a file instead]",
+        size_of(message) >> 20U, max >> 20U);
+    auto small = message;
+    small.buffers.clear();
+    small.content =
+        fmt::format(R"({{"data": {{"text/plain": {}}}, "metadata": {{}}, "transient": {}, )"
+                    R"("execution_count": {}}})",
+                    jupyter::json_quoted(why),
+                    jupyter::object_field_text(message.content, "transient").value_or("{}"),
+                    jupyter::uint_field(message.content, "execution_count"));
+    return jupyter::encode_ws(small, protocol);
+}
+
 // A send may close its socket, and that takes the client out of the table: hence the copies.
 void transmit(ClientTable::Client client, const jupyter::Message& message) {
-    auto payload = jupyter::encode_ws(message, client.protocol);
+    auto payload = encoded(message, client.protocol);
     client.socket->send(std::move(payload.bytes), payload.binary);
 }
 
@@ -118,14 +152,14 @@ void ClientTable::broadcast(const jupyter::Message& message) {
 }
 
 void ClientTable::broadcast(const jupyter::Message& message, const Wanted& wanted) {
-    std::optional<jupyter::WsPayload> encoded[2];  // once per framing, whatever the clients
+    std::optional<jupyter::WsPayload> payloads[2];  // once per framing, whatever the clients
     for (const auto& [id, client] : std::map(clients_)) {
         if (!wanted(client.session)) {
             continue;
         }
-        auto& payload = encoded[static_cast<std::size_t>(client.protocol)];
+        auto& payload = payloads[static_cast<std::size_t>(client.protocol)];
         if (!payload) {
-            payload = jupyter::encode_ws(message, client.protocol);
+            payload = encoded(message, client.protocol);
         }
         client.socket->send(payload->bytes, payload->binary);
     }

@@ -34,6 +34,11 @@ struct ClientLimits {
     std::chrono::minutes kept_for{60};
 };
 
+// A message that is longer is not sent to a client of this framing.
+constexpr std::size_t kLegacyFrameBytesMax = 10U << 20U;  // tornado closes above it
+constexpr std::size_t kFrameBytesMax = 128U << 20U;
+constexpr std::size_t kFrameOverhead = 4096;  // what the framing adds to a message, at most
+
 // How far a client has heard a cell. Sent when its socket has taken everything.
 struct HeardMark {
     std::string asked_by;  // empty: nothing to tell

@@ -33,8 +33,6 @@ std::string_view reason_phrase(int status) {
             return "Not Implemented";
         case 503:
             return "Service Unavailable";
-        case 504:
-            return "Gateway Timeout";
         default:
             return "Internal Server Error";
     }
@@ -97,7 +95,10 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::stri
         return;
     }
     for (const auto& [id, spec] : tables->kernels) {
-        kernels_.remember(id, spec);
+        const auto parked = tables->parked.find(id);
+        kernels_.remember(
+            id, spec,
+            parked == tables->parked.end() ? std::nullopt : std::optional(parked->second));
     }
     for (const auto id : tables->deleted) {
         kernels_.remember_deleted(id);
@@ -113,6 +114,9 @@ void Gateway::save() {
     SavedTables tables;
     for (const auto& [id, kernel] : kernels_.all()) {
         tables.kernels[id] = kernel->spec;
+        if (kernel->parked) {
+            tables.parked[id] = *kernel->parked;
+        }
     }
     tables.deleted = kernels_.deleted();
     tables.sessions = sessions_.all();
@@ -255,7 +259,6 @@ void Gateway::refuse(const Call& call, const Error& error) {
             case Errc::kNotFound:
                 return 404;
             case Errc::kTimeout:
-                return 504;
             case Errc::kExhausted:
             case Errc::kNotLeader:
                 return 503;
@@ -265,6 +268,15 @@ void Gateway::refuse(const Call& call, const Error& error) {
         return 500;
     }();
     refuse(call, status, error.what);
+}
+
+// Why nobody has answered: the kernel knows more than whoever waited.
+void Gateway::refuse(const Call& call, KernelId id, Error error) {
+    const auto* kernel = kernels_.find(id);
+    if (error.code == Errc::kTimeout && kernel != nullptr && !kernel->reason().empty()) {
+        error.what += ": " + kernel->reason();
+    }
+    refuse(call, error);
 }
 
 void Gateway::handle(jupyter::HttpRequest request, Respond respond) {
@@ -373,7 +385,7 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
         return refusal(404, "there is no WebSocket at this address");
     }
     const auto id = Uuid::parse(path[2]);
-    if (!id || kernels_.find(KernelId{*id}) == nullptr) {
+    if (!id || kernels_.find_open(KernelId{*id}) == nullptr) {
         return caught_up() ? refusal(404, "no kernel has the id " + path[2])
                            : refusal(503, "this gateway has just started; try again in a moment");
     }

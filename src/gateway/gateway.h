@@ -84,8 +84,10 @@ private:
     void create_kernel(const Call& call);
     void route_sessions(Call call);
     void create_session(const Call& call);
+    Kernel* kernel_for(const std::string& named, const std::string& spec, const std::string& path);
     void patch_session(const Call& call, Session& session);
     void route_cluster(Call call);
+    void send_cluster_kernels(const Call& call);
     void route_cluster_kernel(Call call, Kernel& kernel);
     void migrate(const Call& call, Kernel& kernel);
     void kill_replica(const Call& call, Kernel& kernel);
@@ -98,7 +100,7 @@ private:
     std::string cluster_status_json() const;
 
     // Answers with an error and returns nullptr when there is no such kernel (or not yet known).
-    Kernel* kernel_or_answer(const Call& call, const std::string& id);
+    Kernel* kernel_or_answer(const Call& call, const std::string& id, bool parked_too = false);
     Result<Kernel*> start_kernel(const std::string& spec, const std::string& kernel_id,
                                  const std::string& path, std::map<std::string, std::string> env);
     std::string kernel_json(const Kernel& kernel) const;
@@ -114,6 +116,7 @@ private:
     void answer(const Call& call, int status, std::string body);
     void refuse(const Call& call, int status, std::string_view message);
     void refuse(const Call& call, const Error& error);
+    void refuse(const Call& call, KernelId id, Error error);  // of a call about this kernel
 
     void handle_rpc(const HostId& from, const cluster::AgentInfo& info);
     void handle_rpc(const HostId& from, const cluster::Reply& reply);

@@ -6,6 +6,7 @@
 #include "gateway/gateway.h"
 #include "gateway/json_body.h"
 #include "jupyter/json_text.h"
+#include "jupyter/message_factory.h"
 
 namespace nbos::gateway {
 namespace {
@@ -84,7 +85,7 @@ std::string Gateway::cluster_kernel_json(const Kernel& kernel) const {
         R"({{"id": "{}", "name": {}, "execution_state": "{}", "reason": {}, "connections": {}, )"
         R"("leader_host": {}, "executor_host": {}, "owner_host": {}, "term": {}, "sequence": {}, )"
         R"("incarnation": {}, "queued": {}, "waiting_cells": {}, "state_bytes": {}, )"
-        R"("wanted_replicas": {}, "settled": {}, "placement": {}, "repair": {}, )"
+        R"("wanted_replicas": {}, "settled": {}, "parked_until": {}, "placement": {}, "repair": {}, )"
         R"("replicas": [{}]}})",
         kernel.id.value.str(), json_quoted(kernel.spec), kernel.execution_state(),
         json_quoted(kernel.reason()), kernel.channels.connections(),
@@ -94,8 +95,9 @@ std::string Gateway::cluster_kernel_json(const Kernel& kernel) const {
         kernel.view.queued(), kernel.channels.waiting_cells(),
         best == nullptr ? 0 : best->state_bytes,
         best == nullptr ? kernels_.options().replicas : best->options.replicas,
-        best != nullptr && best->settled, json_quoted(kernel.why),
-        json_quoted(reconciler_.status(kernel.id)), replicas);
+        best != nullptr && best->settled,
+        kernel.parked ? json_quoted(jupyter::iso_time(kernel.parked->until)) : "null",
+        json_quoted(kernel.why), json_quoted(reconciler_.status(kernel.id)), replicas);
 }
 
 std::string Gateway::cluster_status_json() const {
@@ -107,18 +109,34 @@ std::string Gateway::cluster_status_json() const {
     std::size_t busy = 0;
     std::size_t repairing = 0;
     std::size_t clients = 0;
+    std::size_t parked = 0;
     for (const auto& [id, kernel] : all) {
+        parked += kernel->parked ? 1 : 0;
         busy += kernel->execution_state() == "busy" ? 1 : 0;
         repairing += reconciler_.status(id).empty() ? 0 : 1;
         clients += kernel->channels.connections();
     }
     return fmt::format(
         R"({{"gateway": {}, "version": {}, "ready": {}, "hosts": {}, "hosts_up": {}, )"
-        R"("kernels": {}, "kernels_busy": {}, "kernels_repairing": {}, "connections": {}, )"
+        R"("kernels": {}, "kernels_busy": {}, "kernels_repairing": {}, "kernels_parked": {}, )"
+        R"("connections": {}, )"
         R"("uptime_s": {:.3f}}})",
         json_quoted(config_.id), json_quoted(config_.version), caught_up(), hosts_.hosts().size(),
-        up, all.size(), busy, repairing, clients,
+        up, all.size() - parked, busy, repairing, parked, clients,
         std::chrono::duration<double>(ports_.clock.now() - started_).count());
+}
+
+// ?parked=1: those that were shut down and can be taken up again; ?parked=all: these, too.
+void Gateway::send_cluster_kernels(const Call& call) {
+    const auto wish = call.target.query.find("parked");
+    const auto which = wish == call.target.query.end() ? std::string("0") : wish->second;
+    std::string list = "[";
+    for (const auto& [id, kernel] : kernels_.all()) {
+        if (which == "all" || kernel->parked.has_value() == (which == "1")) {
+            list += (list.size() > 1 ? ", " : "") + cluster_kernel_json(*kernel);
+        }
+    }
+    answer(call, 200, list + "]");
 }
 
 void Gateway::route_cluster(Call call) {
@@ -133,13 +151,9 @@ void Gateway::route_cluster(Call call) {
             refuse(call, 503, "this gateway has just started; try again in a moment");
             return;
         }
-        std::string list = "[";
-        for (const auto& [id, kernel] : kernels_.all()) {
-            list += (list.size() > 1 ? ", " : "") + cluster_kernel_json(*kernel);
-        }
-        answer(call, 200, list + "]");
+        send_cluster_kernels(call);
     } else if (path.size() >= 4 && area == "kernels") {
-        if (auto* kernel = kernel_or_answer(call, path[3])) {
+        if (auto* kernel = kernel_or_answer(call, path[3], true)) {
             route_cluster_kernel(std::move(call), *kernel);
         }
     } else {
@@ -152,12 +166,20 @@ void Gateway::route_cluster_kernel(Call call, Kernel& kernel) {
     const std::string action = path.size() == 5 ? path[4] : "";
     if (path.size() == 4 && call.is("GET")) {
         answer(call, 200, cluster_kernel_json(kernel));
+    } else if (path.size() == 4 && call.is("DELETE")) {
+        const auto id = kernel.id;
+        sessions_.remove_kernel(id);
+        kernels_.shut_down(id);
+        answer(call, 204, "");
+    } else if (action == "revive" && call.is("POST")) {
+        kernels_.revive(kernel);
+        answer(call, 200, cluster_kernel_json(kernel));
     } else if (action == "migrate" && call.is("POST")) {
         migrate(call, kernel);
     } else if (action == "kill-replica" && call.is("POST")) {
         kill_replica(call, kernel);
     } else {
-        refuse(call, 404, "known here: migrate, kill-replica (POST)");
+        refuse(call, 404, "known here: migrate, kill-replica, revive (POST); GET; DELETE");
     }
 }
 
@@ -178,9 +200,9 @@ void Gateway::migrate(const Call& call, Kernel& kernel) {
         if (status && moved != nullptr) {
             answer(call, 200, cluster_kernel_json(*moved));
         } else {
-            refuse(call, status
-                             ? Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"}
-                             : status.error());
+            refuse(call, id,
+                   status ? Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"}
+                          : status.error());
         }
     });
 }
@@ -208,7 +230,7 @@ void Gateway::kill_replica(const Call& call, Kernel& kernel) {
                 // Whoever runs a cell next must not meet the interpreter that is about to die.
                 kills_.push_back({id, killed, ports_.clock.now() + kKillSeen, call});
             } else {
-                refuse(call, status.error());
+                refuse(call, id, status.error());
             }
         });
 }

@@ -54,9 +54,11 @@ std::string Gateway::kernel_json(const Kernel& kernel) const {
                                                  .reason = kernel.reason()});
 }
 
-Kernel* Gateway::kernel_or_answer(const Call& call, const std::string& text) {
+Kernel* Gateway::kernel_or_answer(const Call& call, const std::string& text, bool parked_too) {
     const auto id = Uuid::parse(text);
-    auto* kernel = id ? kernels_.find(KernelId{*id}) : nullptr;
+    auto* kernel = !id          ? nullptr
+                   : parked_too ? kernels_.find(KernelId{*id})
+                                : kernels_.find_open(KernelId{*id});
     if (kernel == nullptr) {
         // An early 404 makes a front server forget the kernel for good.
         if (id && !caught_up()) {
@@ -83,7 +85,9 @@ void Gateway::route_kernels(Call call) {
     } else {
         std::string list = "[";
         for (const auto& [id, kernel] : kernels_.all()) {
-            list += (list.size() > 1 ? ", " : "") + kernel_json(*kernel);
+            if (!kernel->parked) {
+                list += (list.size() > 1 ? ", " : "") + kernel_json(*kernel);
+            }
         }
         answer(call, 200, list + "]");
     }
@@ -96,12 +100,14 @@ void Gateway::route_kernel(Call call, Kernel& kernel) {
     if (path.size() == 3 && call.is("GET")) {
         answer(call, 200, kernel_json(kernel));
     } else if (path.size() == 3 && call.is("DELETE")) {
+        // A front server that is stopped does this: whoever opens the notebook again gets it back.
+        const auto notebook = sessions_.path_of(id);
         sessions_.remove_kernel(id);
-        kernels_.shut_down(id);
+        kernels_.park(id, notebook);
         answer(call, 204, "");
     } else if (action == "interrupt" && call.is("POST")) {
-        kernels_.interrupt(id, [this, call = std::move(call)](const Status& status) {
-            status ? answer(call, 204, "") : refuse(call, status.error());
+        kernels_.interrupt(id, [this, id, call = std::move(call)](const Status& status) {
+            status ? answer(call, 204, "") : refuse(call, id, status.error());
         });
     } else if (action == "restart" && call.is("POST")) {
         kernels_.restart(id, [this, id, call = std::move(call)](const Status& status) {
@@ -109,9 +115,10 @@ void Gateway::route_kernel(Call call, Kernel& kernel) {
             if (status && restarted != nullptr) {
                 answer(call, 200, kernel_json(*restarted));
             } else {
-                refuse(call, status ? Error{Errc::kNotFound, Certainty::kUnknown,
-                                            "the kernel was deleted"}
-                                    : status.error());
+                refuse(call, id,
+                       status
+                           ? Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"}
+                           : status.error());
             }
         });
     } else if (action == "channels") {
@@ -243,15 +250,17 @@ void Gateway::send_resource(const Call& call) {
 void Gateway::send_status(const Call& call) {
     std::size_t connections = 0;
     auto activity = started_wall_;
+    std::size_t open = 0;
     for (const auto& [id, kernel] : kernels_.all()) {
+        open += kernel->parked ? 0 : 1;
         connections += kernel->channels.connections();
         activity = std::max(activity, kernel->channels.last_activity());
     }
     answer(call, 200,
            fmt::format(R"({{"started": "{}", "last_activity": "{}", "kernels": {}, )"
                        R"("connections": {}}})",
-                       jupyter::iso_time(started_wall_), jupyter::iso_time(activity),
-                       kernels_.all().size(), connections));
+                       jupyter::iso_time(started_wall_), jupyter::iso_time(activity), open,
+                       connections));
 }
 
 void Gateway::send_me(const Call& call) {

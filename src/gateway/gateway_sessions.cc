@@ -57,7 +57,7 @@ std::string Gateway::session_json(const Session& session) const {
 std::map<std::string, Session*> Gateway::live_sessions() {
     std::map<std::string, Session*> live;
     for (auto& [id, session] : sessions_.all()) {
-        if (kernels_.find(session.kernel) != nullptr) {
+        if (kernels_.find_open(session.kernel) != nullptr) {
             live[id] = &session;
         }
     }
@@ -79,7 +79,7 @@ void Gateway::route_sessions(Call call) {
     } else if (path.size() != 3) {
         refuse(call, path.size() == 2 ? 405 : 404, "there is no such session call");
     } else if (auto* session = sessions_.find(path[2]);
-               session == nullptr || kernels_.find(session->kernel) == nullptr) {
+               session == nullptr || kernels_.find_open(session->kernel) == nullptr) {
         const bool kernel_gone = session != nullptr;
         sessions_.remove(path[2]);
         refuse(call, kernel_gone && call.is("DELETE") ? 410 : 404,
@@ -91,11 +91,22 @@ void Gateway::route_sessions(Call call) {
     } else if (call.is("DELETE")) {
         const auto kernel = session->kernel;
         sessions_.remove_kernel(kernel);
-        kernels_.shut_down(kernel);
+        kernels_.park(kernel, "");  // a person's "shut down": not for the next who opens the path
         answer(call, 204, "");
     } else {
         refuse(call, 405, "use GET, PATCH or DELETE here");
     }
+}
+
+// The one that is named, or the one that the notebook's front server left parked. All who have the
+// token are one user.
+Kernel* Gateway::kernel_for(const std::string& named, const std::string& spec,
+                            const std::string& path) {
+    if (const auto id = Uuid::parse(named)) {
+        return kernels_.find(KernelId{*id});
+    }
+    auto* parked = named.empty() ? kernels_.find_parked(path) : nullptr;
+    return parked != nullptr && (spec.empty() || spec == parked->spec) ? parked : nullptr;
 }
 
 void Gateway::create_session(const Call& call) {
@@ -110,14 +121,14 @@ void Gateway::create_session(const Call& call) {
         return;
     }
     if (auto* known = sessions_.find_path(wish.path);
-        known != nullptr && kernels_.find(known->kernel) != nullptr) {
+        known != nullptr && kernels_.find_open(known->kernel) != nullptr) {
         answer(call, 201, session_json(*known));
         return;
     }
     KernelId kernel;
-    if (const auto id = Uuid::parse(wish.kernel_id);
-        id && kernels_.find(KernelId{*id}) != nullptr) {
-        kernel = KernelId{*id};
+    if (auto* known = kernel_for(wish.kernel_id, wish.kernel_name, wish.path)) {
+        kernels_.revive(*known);
+        kernel = known->id;
     } else if (!wish.kernel_id.empty() && wish.kernel_name.empty()) {
         refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
         return;
@@ -154,10 +165,12 @@ void Gateway::patch_session(const Call& call, Session& session) {
     auto kernel = session.kernel;
     if (!wish.kernel_id.empty()) {
         const auto id = Uuid::parse(wish.kernel_id);
-        if (!id || kernels_.find(KernelId{*id}) == nullptr) {
+        auto* known = id ? kernels_.find(KernelId{*id}) : nullptr;
+        if (known == nullptr) {
             refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
             return;
         }
+        kernels_.revive(*known);
         kernel = KernelId{*id};
     } else if (!wish.kernel_name.empty()) {
         auto created = start_kernel(wish.kernel_name, "",
@@ -173,7 +186,7 @@ void Gateway::patch_session(const Call& call, Session& session) {
     session.model.type = wish.type.empty() ? session.model.type : wish.type;
     const auto before = std::exchange(session.kernel, kernel);
     if (before != kernel) {
-        kernels_.shut_down(before);  // as jupyter_server does
+        kernels_.park(before, "");  // shut down, as jupyter_server does
     }
     save();
     answer(call, 200, session_json(session));

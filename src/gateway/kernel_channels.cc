@@ -248,7 +248,7 @@ void KernelChannels::take_shutdown(ClientId id, const jupyter::Message& message,
     };
     if (!restart) {
         answer();
-        shared_.actions.shut_down(kernel_);  // this object may be gone now
+        shared_.actions.park(kernel_, "");  // this object may be gone now
         return;
     }
     shared_.actions.restart(kernel_, [alive = std::weak_ptr<bool>(alive_), answer](const Status&) {
@@ -288,7 +288,11 @@ void KernelChannels::end_request(Request& request, std::string_view why) {
                                           request.message.header, "KernelUnavailable", why),
                       now());
     }
-    if (request.busy && !request.idle) {
+    if (!request.busy) {  // it has no reply (comm messages): its sender waits for the idle
+        broadcast(factory.status(session_, request.message.header, "busy"));
+        request.busy = true;
+    }
+    if (!request.idle) {
         broadcast(factory.status(session_, request.message.header, "idle"));
     }
     request.replied = request.idle = true;
@@ -311,6 +315,7 @@ void KernelChannels::pump() {
             request.sent = true;
             request.sent_to = *target;
             request.connection = connection;
+            note_comm(*target, request.header.msg_type, request.message.content);
             shared_.link.send(*target, cluster::ClientMessage{kernel_, request.message});
         } else if (lost && request.busy && !request.idle) {
             end_request(request, "");  // it was answered, only its idle is missing
@@ -361,8 +366,12 @@ void KernelChannels::forget_done_requests() {
 void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }
 
 void KernelChannels::tick() {
+    for (auto& cell : cells_.all()) {
+        release_held(cell, false);
+    }
     end_held_cells();
     send_marks(true);
+    watch_comms();
     pump();
     clients_.forget_old(now());
 }

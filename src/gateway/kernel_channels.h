@@ -24,6 +24,8 @@
 #include "gateway/client_table.h"
 #include "gateway/host_table.h"
 #include "gateway/kernel_view.h"
+#include "gateway/open_comms.h"
+#include "gateway/output_gate.h"
 #include "gateway/pending_cells.h"
 #include "gateway/ports.h"
 #include "jupyter/message_factory.h"
@@ -37,7 +39,8 @@ public:
     virtual ~KernelActions() = default;
     virtual void interrupt(KernelId kernel, Done done) = 0;
     virtual void restart(KernelId kernel, Done done) = 0;
-    virtual void shut_down(KernelId kernel) = 0;  // the kernel may be gone when this returns
+    // Shut down by a client; the kernel may be gone when this returns.
+    virtual void park(KernelId kernel, const std::string& path) = 0;
     // Cells of a client that ended unheard are told again (CellEnded).
     virtual void recall(KernelId kernel, const std::string& session) = 0;
 };
@@ -54,6 +57,7 @@ public:
         std::map<std::string, std::string>& infos;
         std::size_t queued_max = 1000;
         std::size_t stream_bytes_max = 8U << 20U;  // tornado clients close above 10 MiB a frame
+        OutputLimits outputs = {};
     };
 
     KernelChannels(Shared& shared, const KernelView& view, KernelId kernel, std::string spec,
@@ -83,6 +87,7 @@ public:
     void abandon_restart();             // it failed: go on as before
     void fail(const std::string& why);  // it cannot start: everything is answered with an error
     void shut_down();                   // for good: what waits is answered, sockets are closed
+    void park();                        // the same, and it can be opened again
     void name_spec(const std::string& spec) { spec_ = spec; }
     bool failed() const { return !failure_.empty(); }
     const std::string& failure() const { return failure_; }
@@ -125,11 +130,18 @@ private:
     void show(const HostId& from, const cluster::KernelOutput& output,
               const jupyter::Header& parent);
     void show_status(const jupyter::Message& message, const jupyter::Header& parent);
-    void reply(const cluster::KernelOutput& output, const jupyter::Header& parent);
+    void reply(const HostId& from, const cluster::KernelOutput& output,
+               const jupyter::Header& parent);
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
-    void show_output(PendingCell& cell, const std::string& id, const jupyter::Message& output);
+    void show_output(PendingCell& cell, const std::string& id, const std::string& type,
+                     const jupyter::Message& output);
+    void deliver(PendingCell& cell, const HeldOutput& output);
+    void release_held(PendingCell& cell, bool all);
+    void elide(PendingCell& cell, std::size_t bytes);
+    void say_elided(const PendingCell& cell, std::string_view type);
+    bool a_client_lags() const;
     bool may_overtake(const HostId& from, const PendingCell& cell,
                       const cluster::CellEnded& ended) const;
     void end_held_cells();
@@ -144,6 +156,11 @@ private:
                             std::string_view evalue);
     void end_request(Request& request, std::string_view why);
     void answer_all(const std::string& why);
+
+    void note_comm(const HostId& at, std::string_view type, std::string_view content);
+    void watch_comms();
+    void close_comms(const std::vector<std::string>& ids, const std::string& why);
+    void say_notice(const PendingCell& cell);
 
     void pump();  // sends what is due
     void pump_cells(const HostId& target, std::uint64_t connection);
@@ -168,8 +185,12 @@ private:
     std::list<Request> requests_;
     EndedCells answered_;  // of the requests: one that was asked twice may be answered twice
     std::optional<HostId> stdin_host_;
-    replica::Fence fence_;            // the highest seen
-    std::uint32_t stale_queued_ = 0;  // reported before the last end of a cell
+    OutputRate rate_;
+    OpenComms comms_;
+    std::optional<Instant> comms_away_since_;  // their process cannot be reached
+    std::string notice_;                       // for the reader, at the next cell
+    replica::Fence fence_;                     // the highest seen
+    std::uint32_t stale_queued_ = 0;           // reported before the last end of a cell
     bool restarting_ = false;
     std::string failure_;  // why it is dead
     std::chrono::microseconds last_activity_{};

@@ -44,7 +44,7 @@ void KernelChannels::output(const HostId& from, const cluster::KernelOutput& out
         }
         case Channel::kShell:
         case Channel::kControl:
-            reply(output, parent);
+            reply(from, output, parent);
             break;
     }
 }
@@ -56,6 +56,7 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
     if (parent.msg_id.empty()) {
         // Standbys start and follow in silence; the logical kernel's own status is said here.
         if (header.msg_type != "status" && view_.owner() == from) {
+            note_comm(from, header.msg_type, message.content);
             broadcast(message);
         }
         return;
@@ -75,6 +76,9 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
         return;  // busy and idle of cells are said at the claim and at the commit
     }
     touch();
+    if (cell != nullptr || view_.owner() == from) {
+        note_comm(from, header.msg_type, message.content);
+    }
     if (cell == nullptr) {
         for (const auto& part : jupyter::split_stream(message, shared_.stream_bytes_max, [this] {
                  return shared_.factory.new_uuid();
@@ -92,11 +96,12 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
         cell->execution_count = jupyter::uint_field(message.content, "execution_count");
     }
     say_busy(*cell);
-    show_output(*cell, header.msg_id, message);
+    show_output(*cell, header.msg_id, header.msg_type, message);
 }
 
-void KernelChannels::show_output(PendingCell& cell, const std::string& id,
-                                 const jupyter::Message& output) {
+void KernelChannels::deliver(PendingCell& cell, const HeldOutput& held) {
+    const auto& output = held.message;
+    const auto& id = held.last_id;
     const auto news = [&cell](const std::string& session) {
         const auto heard = cell.heard.find(session);
         return heard == cell.heard.end() || heard->second.empty();
@@ -175,12 +180,16 @@ void KernelChannels::show_status(const jupyter::Message& message, const jupyter:
     forget_done_requests();
 }
 
-void KernelChannels::reply(const cluster::KernelOutput& output, const jupyter::Header& parent) {
+void KernelChannels::reply(const HostId& from, const cluster::KernelOutput& output,
+                           const jupyter::Header& parent) {
     const auto& message = output.message;
     const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
     if (header.msg_type == "kernel_info_reply" &&
         jupyter::string_field(message.content, "status") == "ok") {
         shared_.infos[spec_] = message.content;
+    }
+    if (header.msg_type == "comm_info_reply") {
+        note_comm(from, header.msg_type, message.content);
     }
     auto* request = find_request(parent.session, parent.msg_id);
     if (request == nullptr ? answered_.contains(parent.session, parent.msg_id) : request->replied) {
@@ -220,6 +229,7 @@ void KernelChannels::say_busy(PendingCell& cell) {
     for (auto& [id, client] : clients_.clients()) {
         client.saw_busy = true;
     }
+    say_notice(cell);
     note_heard(cell, {}, false);
 }
 
@@ -241,7 +251,11 @@ void KernelChannels::started(const HostId& from, const cluster::CellStarted& sta
     }
     cell->executor = from;
     cell->executor_connection = shared_.hosts.connection(from);
+    stale_queued_ = 0;  // this one is in the log, whatever was reported before
     touch();
+    if (comms_.home() && comms_.home()->host != from) {
+        close_comms(comms_.take_all(), "the kernel went on at host " + from.value);
+    }
     say_busy(*cell);
 }
 
@@ -294,8 +308,12 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
         if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
             say_busy(cell);
-            show_output(cell, header.msg_id, output);
+            show_output(cell, header.msg_id, header.msg_type, output);
         }
+    }
+    release_held(cell, true);
+    if (!cell.elided_display_id.empty()) {
+        say_elided(cell, "update_display_data");
     }
     if (ended.reply) {
         say_busy(cell);
@@ -351,6 +369,7 @@ void KernelChannels::status_changed() {
         }
         enter_incarnation(best->incarnation);
     }
+    watch_comms();
     if (const auto why = view_.failure(); !why.empty() && !restarting_) {
         fail(why);
     } else if (why.empty() && view_.idle_or_busy()) {
@@ -386,6 +405,7 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
                                            .ending = replica::Ending::kReset});
     }
     stdin_host_.reset();
+    close_comms(comms_.take_all(), "");
 }
 
 void KernelChannels::begin_restart() {
@@ -441,6 +461,11 @@ void KernelChannels::answer_all(const std::string& why) {
 void KernelChannels::shut_down() {
     answer_all("the kernel was shut down");
     clients_.close_all(1000, "the kernel was shut down");
+}
+
+void KernelChannels::park() {
+    shut_down();
+    failure_.clear();
 }
 
 }  // namespace nbos::gateway

@@ -52,26 +52,34 @@ std::string Kernel::reason() const {
     if (!reported() && first.voters.empty()) {
         return "none of its hosts is connected";
     }
+    if (lacks_majority()) {
+        return fmt::format(
+            "{} of its {} replicas are on hosts that cannot be reached; cells wait until a "
+            "majority is back",
+            hosts_away(), membership().voters.size());
+    }
+    return {};
+}
+
+std::size_t Kernel::hosts_away() const {
     const auto& members = membership();
-    const auto away =
+    return static_cast<std::size_t>(
         std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
             const auto host = members.hosts.find(voter);
             return host != members.hosts.end() && !view.connected(host->second);
-        });
-    if (static_cast<std::size_t>(away) * 2 >= members.voters.size()) {
-        return fmt::format(
-            "{} of its {} replicas are on hosts that cannot be reached; cells wait until a "
-            "majority "
-            "is back",
-            away, members.voters.size());
-    }
-    return {};
+        }));
 }
 
 KernelService::KernelService(Ports ports, KernelServiceOptions options)
     : ports_(std::move(ports)),
       options_(options),
-      shared_{ports_.clock, ports_.hosts, ports_.link, ports_.factory, *this, infos_} {}
+      shared_{.clock = ports_.clock,
+              .hosts = ports_.hosts,
+              .link = ports_.link,
+              .factory = ports_.factory,
+              .actions = *this,
+              .infos = infos_,
+              .outputs = options_.outputs} {}
 
 Kernel& KernelService::add(KernelId id, const std::string& spec, const std::string& session) {
     auto kernel = std::make_unique<Kernel>(shared_, ports_.hosts, id, spec, session);
@@ -84,9 +92,21 @@ Kernel* KernelService::find(KernelId id) {
     return found == kernels_.end() ? nullptr : found->second.get();
 }
 
-void KernelService::remember(KernelId id, const std::string& spec) {
+Kernel* KernelService::find_open(KernelId id) {
+    auto* kernel = find(id);
+    return kernel == nullptr || kernel->parked ? nullptr : kernel;
+}
+
+Kernel* KernelService::find_parked(const std::string& path) {
+    const auto found = std::find_if(kernels_.begin(), kernels_.end(), [&](const auto& entry) {
+        return !path.empty() && entry.second->parked && entry.second->parked->path == path;
+    });
+    return found == kernels_.end() ? nullptr : found->second.get();
+}
+
+void KernelService::remember(KernelId id, const std::string& spec, std::optional<Parked> parked) {
     if (find(id) == nullptr) {
-        add(id, spec, "");
+        add(id, spec, "").parked = std::move(parked);
     }
 }
 
@@ -118,6 +138,7 @@ Result<Kernel*> KernelService::create(const KernelRequest& request) {
     }
     const auto id = request.id.value_or(KernelId{ports_.factory.new_uuid()});
     if (auto* known = find(id)) {
+        revive(*known);
         return known;
     }
     if (deleted_.contains(id)) {
@@ -211,12 +232,15 @@ void KernelService::restart(KernelId id, Done done) {
         return;  // one is under way: both get its answer
     }
     kernel->channels.begin_restart();
+    kernel->restart_asked = ports_.clock.now();
     const auto session = ports_.factory.new_uuid().str();
+    // Nothing is asked for without a majority: it would be done whenever that is back.
     const auto route = [this, id]() -> std::optional<HostId> {
         const auto* found = find(id);
-        return found == nullptr ? std::nullopt : any_host(*found, ports_.hosts);
+        return found == nullptr || found->lacks_majority() ? std::nullopt
+                                                           : any_host(*found, ports_.hosts);
     };
-    ports_.calls.call(
+    kernel->restart_call = ports_.calls.call(
         route,
         [id, session](std::uint64_t request) { return cluster::Restart{request, id, session}; },
         ports_.clock.now(), options_.restart_timeout,
@@ -228,14 +252,38 @@ void KernelService::restarted(KernelId id, const std::string& session, const Sta
     if (kernel == nullptr) {
         return;  // deleted meanwhile; shut_down() has answered
     }
-    const auto waiting = std::exchange(kernel->restarts, {});
     if (status) {
         kernel->channels.end_restart(session);
     } else {
         kernel->channels.abandon_restart();
     }
-    for (const auto& done : waiting) {
+    answer_restarts(*kernel, status);
+}
+
+void KernelService::answer_restarts(Kernel& kernel, const Status& status) {
+    for (const auto& done : std::exchange(kernel.restarts, {})) {
         done(status);
+    }
+}
+
+// Whoever asked is told in time, and what was not begun is not done later.
+void KernelService::give_up_restarts() {
+    for (const auto& [id, kernel] : kernels_) {
+        const bool late = ports_.clock.now() - kernel->restart_asked > options_.majority_wait;
+        if (kernel->restarts.empty() || !late || !kernel->lacks_majority()) {
+            continue;
+        }
+        const bool begun = ports_.calls.cancel(kernel->restart_call);
+        kernel->channels.abandon_restart();
+        answer_restarts(
+            *kernel,
+            Error{Errc::kExhausted, begun ? Certainty::kUnknown : Certainty::kDidNotHappen,
+                  fmt::format("{} of the {} hosts of this kernel cannot be reached, and it needs a "
+                              "majority; {}",
+                              kernel->hosts_away(), kernel->membership().voters.size(),
+                              begun ? "whether it was restarted is not known"
+                                    : "it was not restarted: try again when they are back")});
+        return;  // an answer may have ended a kernel; the others at the next tick
     }
 }
 
@@ -261,6 +309,52 @@ void KernelService::stop_replica(KernelId kernel, ReplicaId replica, const HostI
         ports_.clock.now(), kStopTimeout, [](const Status&) {});
 }
 
+void KernelService::park(KernelId id, const std::string& path) {
+    auto* kernel = find_open(id);
+    if (kernel == nullptr) {
+        return;
+    }
+    if (options_.parked_for.count() == 0 || kernel->channels.failed()) {
+        shut_down(id);
+        return;
+    }
+    if (kernel->channels.busy(kernel->view.queued())) {
+        interrupt(id, [](const Status&) {});  // nobody waits for it any more
+    }
+    answer_restarts(*kernel,
+                    Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was shut down"});
+    kernel->parked = Parked{ports_.clock.wall() + options_.parked_for, path};
+    kernel->channels.park();
+    log_info("gateway", "kernel {} is parked for {} s", id.value.str(),
+             options_.parked_for.count());
+    delete_expired();
+    ports_.changed();
+}
+
+void KernelService::revive(Kernel& kernel) {
+    if (kernel.parked) {
+        kernel.parked.reset();
+        log_info("gateway", "kernel {} is taken up again", kernel.id.value.str());
+        ports_.changed();
+    }
+}
+
+// The time of some is over, or there are too many: then the oldest go.
+void KernelService::delete_expired() {
+    std::vector<std::pair<std::chrono::microseconds, KernelId>> parked;
+    for (const auto& [id, kernel] : kernels_) {
+        if (kernel->parked) {
+            parked.emplace_back(kernel->parked->until, id);
+        }
+    }
+    std::sort(parked.begin(), parked.end());
+    for (std::size_t n = 0; n < parked.size(); ++n) {
+        if (parked[n].first <= ports_.clock.wall() || parked.size() - n > options_.parked_max) {
+            shut_down(parked[n].second);
+        }
+    }
+}
+
 void KernelService::shut_down(KernelId id) {
     const auto found = kernels_.find(id);
     if (found == kernels_.end()) {
@@ -276,9 +370,8 @@ void KernelService::shut_down(KernelId id) {
     for (const auto& [replica, host] : members) {
         stop_replica(id, replica, host);
     }
-    for (const auto& done : std::exchange(kernel->restarts, {})) {
-        done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was deleted"});
-    }
+    answer_restarts(*kernel,
+                    Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was deleted"});
     kernel->channels.shut_down();
     ended_.push_back(std::move(kernel));
     ports_.changed();
@@ -322,6 +415,8 @@ void KernelService::host_begins_to_report(const HostId& host) {
 
 void KernelService::tick(bool settled) {
     ended_.clear();
+    delete_expired();
+    give_up_restarts();
     for (const auto& [id, kernel] : kernels_) {
         kernel->channels.tick();
     }

@@ -26,6 +26,7 @@
 #include "gateway/kernelspecs.h"
 #include "gateway/ports.h"
 #include "gateway/rpc_calls.h"
+#include "gateway/session_table.h"
 #include "policy/placement.h"
 
 namespace nbos::gateway {
@@ -46,6 +47,9 @@ struct Kernel {
     KernelView view;
     KernelChannels channels;
     std::vector<KernelActions::Done> restarts;  // who waits for the restart under way
+    std::uint64_t restart_call = 0;
+    Instant restart_asked{};
+    std::optional<Parked> parked;  // shut down: its replicas stay, nobody sees it
     std::map<ReplicaId, std::string> start_failures;
 
     bool reported() const { return !view.replicas().empty(); }
@@ -53,6 +57,8 @@ struct Kernel {
     const Membership& membership() const;
     std::string execution_state() const;
     std::string reason() const;  // why it is dead, or why it waits; empty when all is well
+    std::size_t hosts_away() const;
+    bool lacks_majority() const { return hosts_away() * 2 >= membership().voters.size(); }
 };
 
 struct KernelRequest {
@@ -70,6 +76,10 @@ struct KernelServiceOptions {
     std::chrono::milliseconds start_timeout{60'000};
     std::chrono::milliseconds restart_timeout{38'000};  // clients of gateways give up after 42 s
     std::chrono::milliseconds interrupt_timeout{10'000};
+    std::chrono::milliseconds majority_wait{8'000};  // of a restart, for hosts that are away
+    std::chrono::seconds parked_for{24 * 3600};      // 0: what is shut down is deleted at once
+    OutputLimits outputs;
+    std::size_t parked_max = 32;                        // above it the one that would go first goes
     std::chrono::milliseconds recall_timeout{600'000};  // a majority may be away
     std::chrono::milliseconds silence_ignored{3'000};   // by placement
     std::chrono::milliseconds unreported_for{10'000};   // then a saved kernel that no host has goes
@@ -93,15 +103,22 @@ public:
     // An id that exists already is not an error: a create may be asked for again. kNotFound: no
     // such kernelspec; kExhausted: too few hosts; both with a sentence for the user.
     Result<Kernel*> create(const KernelRequest& request);
-    Kernel* find(KernelId id);
+    Kernel* find(KernelId id);       // a parked one, too
+    Kernel* find_open(KernelId id);  // as clients see it: nullptr when it is parked
+    Kernel* find_parked(const std::string& path);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }
-    void remember(KernelId id, const std::string& spec);  // saved by an earlier gateway
+    // Saved by an earlier gateway.
+    void remember(KernelId id, const std::string& spec, std::optional<Parked> parked);
     void remember_deleted(KernelId id) { deleted_.insert(id); }
     const std::set<KernelId>& deleted() const { return deleted_; }
 
     void interrupt(KernelId kernel, Done done) override;
     void restart(KernelId kernel, Done done) override;
-    void shut_down(KernelId kernel) override;
+    // Out of sight, its clients closed, what it runs interrupted; deleted when its time is over.
+    // `path`: of the notebook that may take it up again without knowing its id.
+    void park(KernelId kernel, const std::string& path) override;
+    void revive(Kernel& kernel);
+    void shut_down(KernelId kernel);  // for good
     void recall(KernelId kernel, const std::string& session) override;
     void stop_replica(KernelId kernel, ReplicaId replica, const HostId& host);
 
@@ -121,6 +138,9 @@ private:
     void restarted(KernelId kernel, const std::string& session, const Status& status);
     Kernel& add(KernelId id, const std::string& spec, const std::string& session);
     void forget_unreported();
+    void delete_expired();
+    void give_up_restarts();
+    void answer_restarts(Kernel& kernel, const Status& status);
 
     Ports ports_;
     KernelServiceOptions options_;

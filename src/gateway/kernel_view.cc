@@ -88,6 +88,17 @@ KernelView::Fitness KernelView::fitness(const HostId& host) const {
 
 bool KernelView::serves(const HostId& host) const { return fitness(host) != Fitness::kNone; }
 
+std::string KernelView::process(const HostId& host) const {
+    if (hosts_->up(host)) {
+        for (const auto& [id, status] : replicas_) {
+            if (status.host == host && !status.process.empty()) {
+                return status.process;
+            }
+        }
+    }
+    return {};
+}
+
 std::optional<HostId> KernelView::owner() const {
     const auto running = executor();
     if (preferred_ && (preferred_ == running || !hosts_->up(*preferred_))) {

@@ -40,6 +40,8 @@ public:
     std::optional<HostId> host_of(ReplicaId replica) const;
     bool serves(const HostId& host) const;  // connected, with a replica that has not failed
     bool connected(const HostId& host) const { return hosts_->up(host); }
+    // Its interpreter's process; empty: none, or it cannot be asked now.
+    std::string process(const HostId& host) const;
     bool ready(const HostId& host) const { return fitness(host) == Fitness::kReady; }
 
     // Empty unless no replica can serve and at least one said why its interpreter does not start.

@@ -16,6 +16,7 @@
 #include "gateway/client_table.h"
 #include "gateway/host_table.h"
 #include "gateway/kernel_view.h"
+#include "gateway/output_gate.h"
 #include "jupyter/message.h"
 
 namespace nbos::gateway {
@@ -55,6 +56,9 @@ struct PendingCell {
     Instant sent_at{};
 
     ShownIds shown;
+    HeldOutputs held;               // behind the limit of messages
+    std::size_t elided_bytes = 0;   // above the limit of bytes: the rest of it is left out
+    std::string elided_display_id;  // of the line that says so
 };
 
 // Ids of cells that ended, so that what agents repeat is not shown twice.

@@ -188,7 +188,7 @@ TEST_F(Rest, InterruptAndRestartAnswerWhenTheClusterHas) {
     EXPECT_EQ("restarting", jupyter::string_field(rest("GET", "/api/kernels/" + group.kernel).body,
                                                   "execution_state"));
     advance(milliseconds(39'000));
-    EXPECT_EQ(504, status);  // nobody answered
+    EXPECT_EQ(503, status);  // nobody answered
     EXPECT_EQ("idle", jupyter::string_field(rest("GET", "/api/kernels/" + group.kernel).body,
                                             "execution_state"));
 }

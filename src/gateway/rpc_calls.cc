@@ -11,8 +11,8 @@ constexpr std::chrono::milliseconds kNotLeaderPause{100};
 
 }  // namespace
 
-void RpcCalls::call(Route route, const Make& make, Instant now, std::chrono::milliseconds timeout,
-                    Done done) {
+std::uint64_t RpcCalls::call(Route route, const Make& make, Instant now,
+                             std::chrono::milliseconds timeout, Done done) {
     const auto number = next_++;
     auto& call = calls_[number];
     call = Call{.route = std::move(route),
@@ -20,6 +20,12 @@ void RpcCalls::call(Route route, const Make& make, Instant now, std::chrono::mil
                 .deadline = now + timeout,
                 .done = std::move(done)};
     send(call, now);
+    return number;
+}
+
+bool RpcCalls::cancel(std::uint64_t request) {
+    const auto call = calls_.extract(request);
+    return !call.empty() && call.mapped().sent;
 }
 
 void RpcCalls::send(Call& call, Instant now) {
@@ -33,6 +39,7 @@ void RpcCalls::send(Call& call, Instant now) {
         return;
     }
     call.sent_to = *target;
+    call.sent = true;
     call.connection = connection;
     call.repeat_at = now + kRepeat;
     link_.send(*target, call.rpc);

@@ -31,9 +31,11 @@ public:
     RpcCalls(const HostTable& hosts, AgentLink& link, std::uint64_t first)
         : hosts_(hosts), link_(link), next_(first) {}
 
-    // `done` is called once, never from inside call().
-    void call(Route route, const Make& make, Instant now, std::chrono::milliseconds timeout,
-              Done done);
+    // `done` is called once, never from inside call(). Returns the request's number.
+    std::uint64_t call(Route route, const Make& make, Instant now,
+                       std::chrono::milliseconds timeout, Done done);
+    // Forgets it, without a `done`. Whether it may have reached somebody.
+    bool cancel(std::uint64_t request);
     void replied(const cluster::Reply& reply, Instant now);
     void tick(Instant now);
     std::size_t pending() const { return calls_.size(); }
@@ -46,6 +48,7 @@ private:
         Instant not_before{};  // for a host that it was not sent to yet
         Instant repeat_at{};   // to the same host
         HostId sent_to;
+        bool sent = false;  // to anybody, ever
         std::uint64_t connection = 0;
         Done done;
     };

@@ -45,6 +45,11 @@ bool parse_kernel(const json::value& value, SavedTables& tables) {
         return false;
     }
     tables.kernels[KernelId{*id}] = text_of(*object, "spec");
+    const auto* until = object->if_contains("parked_until_us");
+    if (until != nullptr && until->is_int64()) {
+        tables.parked[KernelId{*id}] = {std::chrono::microseconds(until->get_int64()),
+                                        text_of(*object, "parked_path")};
+    }
     return true;
 }
 
@@ -79,6 +84,13 @@ Session* SessionTable::find_path(const std::string& path) {
     return found == sessions_.end() ? nullptr : &found->second;
 }
 
+std::string SessionTable::path_of(KernelId kernel) const {
+    const auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+        return session.second.kernel == kernel;
+    });
+    return found == sessions_.end() ? std::string() : found->second.model.path;
+}
+
 std::size_t SessionTable::remove_kernel(KernelId kernel) {
     return std::erase_if(sessions_,
                          [&](const auto& session) { return session.second.kernel == kernel; });
@@ -87,7 +99,12 @@ std::size_t SessionTable::remove_kernel(KernelId kernel) {
 std::string to_json(const SavedTables& tables) {
     json::array kernels;
     for (const auto& [id, spec] : tables.kernels) {
-        kernels.push_back(json::object{{"id", id.value.str()}, {"spec", spec}});
+        json::object kernel{{"id", id.value.str()}, {"spec", spec}};
+        if (const auto parked = tables.parked.find(id); parked != tables.parked.end()) {
+            kernel["parked_until_us"] = parked->second.until.count();
+            kernel["parked_path"] = parked->second.path;
+        }
+        kernels.push_back(std::move(kernel));
     }
     json::array deleted;
     for (const auto& id : tables.deleted) {

@@ -108,19 +108,22 @@ public:
     }
 
     void accept() {
-        acceptor_.async_accept(
-            [self = shared_from_this()](ErrorCode error, asio::ip::tcp::socket socket) {
-                if (self->stopped_ || error == asio::error::operation_aborted) {
-                    return;
-                }
-                if (error) {  // out of descriptors, most likely: do not spin
-                    log_warning("http", "accept: {}", error.message());
-                    self->accept_later();
-                    return;
-                }
-                self->start(std::move(socket));
-                self->accept();
-            });
+        acceptor_.async_accept([self = shared_from_this()](ErrorCode error,
+                                                           asio::ip::tcp::socket socket) {
+            if (self->stopped_ || error == asio::error::operation_aborted) {
+                return;
+            }
+            if (error) {  // out of descriptors, most likely: do not spin
+                log_warning("http",
+                            "accept: {} ({} connections are open; a higher limit of open files, "
+                            "ulimit -n, allows more)",
+                            error.message(), self->connections_.size() + self->websockets_.size());
+                self->accept_later();
+                return;
+            }
+            self->start(std::move(socket));
+            self->accept();
+        });
     }
 
     std::uint16_t port() const {
@@ -142,6 +145,17 @@ private:
 
     void start(asio::ip::tcp::socket socket);
 
+    // The count of one address, as long as the returned value lives.
+    std::shared_ptr<void> counted(const asio::ip::address& address) {
+        ++per_address_[address];
+        return {nullptr, [weak = weak_from_this(), address](void*) {
+                    const auto self = weak.lock();
+                    if (self && --self->per_address_[address] == 0) {
+                        self->per_address_.erase(address);
+                    }
+                }};
+    }
+
     void accept_later() {
         auto timer = std::make_shared<asio::steady_timer>(context_, std::chrono::milliseconds(100));
         timer->async_wait([self = shared_from_this(), timer](ErrorCode) {
@@ -157,13 +171,14 @@ private:
         acceptor_.close(ignored);
     }
 
-    void upgrade(asio::ip::tcp::socket socket, const jupyter::HttpRequest& request,
-                 std::string read_ahead, jupyter::WebSocketAccept accept) {
+    void upgrade(asio::ip::tcp::socket socket, std::shared_ptr<void> counted,
+                 const jupyter::HttpRequest& request, std::string read_ahead,
+                 jupyter::WebSocketAccept accept) {
         const auto id = ++last_websocket_;
         auto handshake = handshake_response(request, accept.subprotocol);
         auto session = start_websocket(&socket, options_.websocket, std::move(handshake),
                                        std::move(read_ahead), std::move(accept),
-                                       [self = weak_from_this(), id] {
+                                       [self = weak_from_this(), id, counted] {
                                            if (const auto server = self.lock()) {
                                                server->websockets_.erase(id);
                                            }
@@ -178,14 +193,16 @@ private:
     std::set<Connection*> connections_;
     std::map<std::uint64_t, std::shared_ptr<WebSocketSession>> websockets_;
     std::uint64_t last_websocket_ = 0;
+    std::map<asio::ip::address, std::size_t> per_address_;
     bool stopped_ = false;
 };
 
 // A connection lives as long as an operation, or a handler that has not answered, holds it.
 class HttpServer::Impl::Connection : public std::enable_shared_from_this<Connection> {
 public:
-    Connection(std::shared_ptr<Impl> server, asio::ip::tcp::socket socket)
-        : server_(std::move(server)), stream_(std::move(socket)) {
+    Connection(std::shared_ptr<Impl> server, asio::ip::tcp::socket socket,
+               std::shared_ptr<void> counted)
+        : server_(std::move(server)), stream_(std::move(socket)), counted_(std::move(counted)) {
         server_->connections_.insert(this);
     }
     ~Connection() { server_->connections_.erase(this); }
@@ -339,13 +356,14 @@ private:
         }
         stream_.expires_never();
         const auto data = buffer_.data();
-        server_->upgrade(stream_.release_socket(), request,
+        server_->upgrade(stream_.release_socket(), std::move(counted_), request,
                          std::string(static_cast<const char*>(data.data()), data.size()),
                          std::move(std::get<jupyter::WebSocketAccept>(answer)));
     }
 
     std::shared_ptr<Impl> server_;
     beast::tcp_stream stream_;
+    std::shared_ptr<void> counted_;  // goes on with the WebSocket that this becomes
     beast::flat_buffer buffer_;
     std::optional<Parser> parser_;
     std::optional<Response> response_;
@@ -355,10 +373,18 @@ private:
 void HttpServer::Impl::start(asio::ip::tcp::socket socket) {
     ErrorCode ignored;
     socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+    const auto peer = socket.remote_endpoint(ignored).address();
     const bool full = connections_.size() + websockets_.size() >= options_.connections_max;
-    auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket));
+    auto connection =
+        std::make_shared<Connection>(shared_from_this(), std::move(socket), counted(peer));
     if (full) {
-        connection->refuse(plain_error(503, "Service Unavailable", "too many connections"));
+        connection->refuse(plain_error(503, "Service Unavailable",
+                                       "this server has too many connections; try again later"));
+    } else if (per_address_[peer] > options_.connections_per_address_max) {
+        connection->refuse(
+            plain_error(429, "Too Many Requests",
+                        fmt::format("{} has more than {} connections here; close some of them",
+                                    peer.to_string(), options_.connections_per_address_max)));
     } else {
         connection->read_request();
     }

@@ -30,6 +30,7 @@ struct HttpServerOptions {
     std::chrono::seconds idle_max{120};    // between the requests of a kept-alive connection
     std::chrono::seconds request_max{60};  // from its first byte to its last; also for a response
     std::size_t connections_max = 10'000;  // above it new ones are answered 503 and closed
+    std::size_t connections_per_address_max = 4'000;  // of them; above it 429
     WebSocketOptions websocket;
 };
 

@@ -426,6 +426,10 @@ InterpreterId InterpreterHost::start(const agent::Adoption& adoption) {
 }
 
 bool InterpreterHost::survives(InterpreterId id) const { return impl_->survives(id); }
+std::string InterpreterHost::process_name(InterpreterId id) const {
+    const auto* process = impl_->find(id);
+    return process == nullptr ? std::string() : process->token();
+}
 
 void InterpreterHost::resume(InterpreterId id) { impl_->resume(id); }
 

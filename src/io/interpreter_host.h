@@ -45,6 +45,7 @@ public:
 
     agent::InterpreterId start(const agent::Adoption& adoption) override;
     bool survives(agent::InterpreterId id) const override;
+    std::string process_name(agent::InterpreterId id) const override;
     void resume(agent::InterpreterId id) override;
     void settled(agent::InterpreterId id, CellNumber cell) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;

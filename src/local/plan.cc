@@ -172,14 +172,17 @@ Program agent_program(const UpOptions& options, const Plan& plan, const std::str
 
 Program gateway_program(const UpOptions& options, const Plan& plan) {
     const auto& layout = options.layout;
-    return {.argv = {options.installation.nbos, "gateway", "--listen",
-                     fmt::format("{}:{}", kLoopback, plan.gateway_port), "--data", layout.gateway(),
-                     "--pki", layout.pki(), "--hosts", layout.hosts_file(), "--token-file",
-                     layout.token_file(), "--python", options.installation.python, "--kernelspecs",
-                     layout.kernelspecs()},
-            .env = {},
-            .directory = options.workspace,
-            .log = layout.log("gateway")};
+    Program program{.argv = {options.installation.nbos, "gateway", "--listen",
+                             fmt::format("{}:{}", kLoopback, plan.gateway_port), "--data",
+                             layout.gateway(), "--pki", layout.pki(), "--hosts",
+                             layout.hosts_file(), "--token-file", layout.token_file(), "--python",
+                             options.installation.python, "--kernelspecs", layout.kernelspecs()},
+                    .env = {},
+                    .directory = options.workspace,
+                    .log = layout.log("gateway")};
+    program.argv.insert(program.argv.end(), options.gateway_arguments.begin(),
+                        options.gateway_arguments.end());
+    return program;
 }
 
 Program lab_program(const UpOptions& options, const Plan& plan) {

@@ -35,7 +35,8 @@ struct UpOptions {
     bool port_is_given = false;  // then it is that one or an error
     bool lab = true;
     std::string token;
-    std::uint32_t warm = 2;  // interpreters kept ready on each host
+    std::uint32_t warm = 2;                           // interpreters kept ready on each host
+    std::vector<std::string> gateway_arguments = {};  // further ones: limits
 };
 
 struct Plan {

@@ -54,11 +54,13 @@ def process_below(pid, name):
 
 
 class Cluster(Rest):
-    def __init__(self, data, hosts=4, token="e2e-token", lab=False, workspace=None):
+    def __init__(self, data, hosts=4, token="e2e-token", lab=False, workspace=None,
+                 parked_for="0"):
         self.data = Path(data)
         self.workspace = workspace
         self.hosts = hosts
         self.lab = lab
+        self.parked_for = parked_for    # tests make many kernels: what is deleted goes at once
         super().__init__(f"http://127.0.0.1:{free_port()}", token)
 
     @property
@@ -78,7 +80,7 @@ class Cluster(Rest):
 
     def up(self, timeout=300):
         arguments = ["up", "--detach", "--port", self.port, "--token", self.token,
-                     "--hosts", self.hosts]
+                     "--hosts", self.hosts, "--parked-for", self.parked_for]
         if self.workspace is not None:
             Path(self.workspace).mkdir(parents=True, exist_ok=True)
             arguments += ["--workspace", self.workspace]

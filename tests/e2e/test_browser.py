@@ -38,9 +38,9 @@ def lab(cluster_folder):
 class Person:
     """The browser script, one step at a time."""
 
-    def __init__(self, url, shots):
+    def __init__(self, url, shots, script="notebook"):
         self.process = subprocess.Popen(
-            [NODE, str(HERE / "browser" / "notebook.mjs")], stdin=subprocess.PIPE, text=True,
+            [NODE, str(HERE / "browser" / f"{script}.mjs")], stdin=subprocess.PIPE, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "NBOS_LAB_URL": url, "NBOS_SHOTS": str(shots),
                  "NBOS_CHROMIUM": CHROMIUM})
@@ -82,5 +82,37 @@ def test_a_notebook_goes_on_after_its_host_was_killed(lab, tmp_path):
         lab.kill_host(lab.executor_host(rows[0]["id"]))
         person.go_on()
         assert person.step("second")["text"] == "{'apples': 12, 'pears': 30, 'plums': 7}"
+    finally:
+        person.leave()
+
+
+SHOTS = ROOT / "build" / "test-output" / "e2e" / "screenshots"
+
+
+def test_a_widget_is_visibly_closed_when_its_kernel_fails_over(lab):
+    person = Person(re.search(r"http://\S+", lab.said).group(), SHOTS, "widgets")
+    try:
+        assert person.step("launcher")["logoWidth"] > 0
+        assert person.step("moved")["text"] == "5"
+        kernel_id = lab.kernel_rows()[0]["id"]
+        lab.wait_replicas(kernel_id)
+        lab.cli("kernel", "kill-replica", kernel_id)
+        person.go_on()
+        closed = person.step("closed")
+        assert "Widgets of this notebook were closed" in closed["text"], closed
+        assert closed["text"].endswith("'next'"), closed
+        print("what is left of the widget's output:", closed["left"])
+        assert person.step("again")["text"] == "7"
+    finally:
+        person.leave()
+
+
+def test_a_page_reloaded_while_a_cell_runs_shows_busy_and_then_idle(lab):
+    person = Person(re.search(r"http://\S+", lab.said).group(), SHOTS, "reload")
+    try:
+        person.step("busy")
+        (Path(lab.workspace) / "go-on").touch()
+        person.go_on()
+        assert person.step("idle")["text"] == "'after the reload'"
     finally:
         person.leave()

@@ -143,10 +143,17 @@ protected:
 
     GatewayHarness() { restart_gateway(); }
 
+    void restart_gateway_with(std::chrono::seconds parked_for) {
+        parked_for_ = parked_for;
+        restart_gateway();
+    }
+
     void restart_gateway() {
         gateway_.reset();
         gateway::GatewayConfig config;
         config.token = kToken;
+        config.kernels.parked_for = parked_for_;
+        config.kernels.outputs = outputs_;
         gateway_ = std::make_unique<gateway::Gateway>(
             config, gateway::Kernelspecs(),
             gateway::Gateway::Ports{clock_, [this] { return Uuid{0xABC, ++last_uuid_}; }, link_,
@@ -235,6 +242,7 @@ protected:
         std::uint64_t id = 1;
         std::string host = "h1";
         std::string interpreter = "ready";
+        std::string process = "";
     };
     struct Group {
         std::string kernel;
@@ -272,6 +280,7 @@ protected:
         status.executor = ReplicaId{group.executor};
         status.queued = group.queued;
         status.interpreter = replica.interpreter;
+        status.process = replica.process;
         status.state = replica.interpreter.starts_with("failed") ? cluster::ExecutionState::kDead
                        : group.queued > 0                        ? cluster::ExecutionState::kBusy
                                                                  : cluster::ExecutionState::kIdle;
@@ -337,6 +346,8 @@ protected:
                               R"({"status": "ok", "execution_count": 1})")};
     }
 
+    std::chrono::seconds parked_for_{0};
+    gateway::OutputLimits outputs_;
     FakeClock clock_;
     FakeLink link_;
     FakeStore store_;

@@ -1,0 +1,171 @@
+// Kernels that were shut down, and what is taken up again; restarts without a majority.
+#include <gmock/gmock.h>
+
+#include "tests/support/gateway_harness.h"
+
+namespace nbos::gateway {
+namespace {
+
+using testing::GatewayHarness;
+using ::testing::HasSubstr;
+using testing::milliseconds;
+using ::testing::Not;
+
+class ParkedKernels : public GatewayHarness {
+protected:
+    void SetUp() override {
+        restart_gateway_with(std::chrono::hours(1));
+        all_up();
+        group_ = running_kernel();
+    }
+    int status_of_kernel() { return rest("GET", "/api/kernels/" + group_.kernel).status; }
+    std::size_t stops() { return link_.take<cluster::StopReplica>().size(); }
+    std::string open_notebook() {
+        const auto answer = rest("POST", "/api/sessions",
+                                 R"({"path": "a.ipynb", "type": "notebook",)"
+                                 R"( "kernel": {"name": "python3"}})");
+        EXPECT_EQ(201, answer.status) << answer.body;
+        const auto kernel = answer.body.find("\"kernel\": {");
+        return answer.body.substr(answer.body.find("\"id\": \"", kernel) + 7, 36);
+    }
+    Group group_;
+};
+
+TEST_F(ParkedKernels, AreOutOfSightAndTheirReplicasStay) {
+    auto client = connect(group_.kernel, "s1");
+    EXPECT_EQ(204, rest("DELETE", "/api/kernels/" + group_.kernel).status);
+    EXPECT_EQ(1000, client.socket->closed);
+    EXPECT_EQ(404, status_of_kernel());
+    EXPECT_EQ("[]", rest("GET", "/api/kernels").body);
+    EXPECT_EQ("[]", rest("GET", "/api/nbos/kernels").body);
+    EXPECT_THAT(rest("GET", "/api/status").body, HasSubstr("\"kernels\": 0"));
+    EXPECT_THAT(rest("GET", "/api/nbos/kernels?parked=1").body, HasSubstr(group_.kernel));
+    EXPECT_THAT(rest("GET", "/api/nbos/hosts").body, HasSubstr("\"replicas\": 1"));
+    EXPECT_EQ(404, rest("DELETE", "/api/kernels/" + group_.kernel).status);
+    EXPECT_EQ(0U, stops());
+}
+
+TEST_F(ParkedKernels, ComeBackWithTheirIdAlsoAfterARestartOfTheGateway) {
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    restart_gateway();
+    all_up();
+    report(group_);
+    EXPECT_EQ(404, status_of_kernel());
+    EXPECT_EQ(group_.kernel, create(R"({"env": {"KERNEL_ID": ")" + group_.kernel + R"("}})"));
+    EXPECT_EQ(200, status_of_kernel());
+    EXPECT_TRUE(link_.take<cluster::StartReplica>().empty());  // it is the old one
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());
+}
+
+TEST_F(ParkedKernels, AreDeletedWhenTheirTimeIsOver) {
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    advance(std::chrono::minutes(59));
+    EXPECT_EQ(0U, stops());
+    advance(std::chrono::minutes(2));
+    EXPECT_LE(3U, stops());  // asked again until it is answered
+    EXPECT_EQ(400,
+              rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})").status);
+}
+
+TEST_F(ParkedKernels, ANotebookFindsItsKernelWhenOnlyTheKernelWasDeleted) {
+    const auto kernel = open_notebook();
+    rest("DELETE", "/api/kernels/" + kernel);
+    EXPECT_EQ(kernel, open_notebook());
+}
+
+TEST_F(ParkedKernels, ANotebookStartsAfreshWhenItsSessionWasDeleted) {
+    const auto kernel = open_notebook();
+    const auto sessions = rest("GET", "/api/sessions").body;
+    const auto session = jupyter::string_field(sessions.substr(1, sessions.size() - 2), "id");
+    EXPECT_EQ(204, rest("DELETE", "/api/sessions/" + session).status);
+    EXPECT_NE(kernel, open_notebook());
+    EXPECT_EQ(201, rest("POST", "/api/kernels", R"({"kernel_id": ")" + kernel + R"("})").status);
+    EXPECT_THAT(rest("GET", "/api/kernels").body, HasSubstr(kernel));
+}
+
+TEST_F(ParkedKernels, TheCommandLineRevivesAndDeletesThem) {
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    EXPECT_EQ(200, rest("POST", "/api/nbos/kernels/" + group_.kernel + "/revive").status);
+    EXPECT_EQ(200, status_of_kernel());
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    EXPECT_EQ(204, rest("DELETE", "/api/nbos/kernels/" + group_.kernel).status);
+    EXPECT_EQ(3U, stops());
+    EXPECT_EQ(404, rest("POST", "/api/nbos/kernels/" + group_.kernel + "/revive").status);
+}
+
+TEST_F(ParkedKernels, WhatTheyRunIsInterruptedAndItsEndIsNotNews) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    EXPECT_EQ(1U, link_.take<cluster::Interrupt>().size());
+    tell("h1", end_of(group_, "s1", "m1"));
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s1");
+    EXPECT_TRUE(again.take().empty());
+}
+
+TEST_F(ParkedKernels, AreAtMostSoMany) {
+    std::vector<std::string> ids;
+    for (int n = 0; n < 33; ++n) {
+        advance(milliseconds(100));
+        ids.push_back(create());
+        rest("DELETE", "/api/kernels/" + ids.back());
+    }
+    const auto kept = rest("GET", "/api/nbos/kernels?parked=1").body;
+    EXPECT_THAT(kept, Not(HasSubstr(ids.front())));
+    EXPECT_THAT(kept, HasSubstr(ids[1]));
+    EXPECT_THAT(kept, HasSubstr(ids.back()));
+}
+
+class RestartWithoutAMajority : public ParkedKernels {
+protected:
+    void restart() {
+        gateway_->handle({.method = "POST",
+                          .target = "/api/kernels/" + group_.kernel + "/restart",
+                          .headers = {{"authorization", "token secret"}},
+                          .body = ""},
+                         [this](jupyter::HttpResponse response) { answer_ = std::move(response); });
+    }
+    jupyter::HttpResponse answer_{.status = 0, .content_type = {}, .headers = {}, .body = {}};
+};
+
+TEST_F(RestartWithoutAMajority, IsRefusedInTimeAndNotDoneLater) {
+    lose("h2");
+    lose("h3");
+    link_.sent.clear();
+    restart();
+    advance(milliseconds(7'500));
+    EXPECT_EQ(0, answer_.status);
+    advance(milliseconds(1'000));
+    EXPECT_EQ(503, answer_.status);
+    EXPECT_THAT(answer_.body, HasSubstr("2 of the 3 hosts"));
+    EXPECT_THAT(answer_.body, HasSubstr("it was not restarted"));
+    up("h2");
+    report(group_);
+    advance(milliseconds(40'000));
+    EXPECT_TRUE(link_.take<cluster::Restart>().empty());
+    EXPECT_EQ("idle", jupyter::string_field(rest("GET", "/api/kernels/" + group_.kernel).body,
+                                            "execution_state"));
+}
+
+TEST_F(RestartWithoutAMajority, AHiccupIsWaitedFor) {
+    lose("h2", HostState::kDown);
+    lose("h3", HostState::kDown);
+    link_.sent.clear();
+    restart();
+    advance(milliseconds(3'000));
+    EXPECT_TRUE(link_.take<cluster::Restart>().empty());
+    up("h2");
+    report(group_);
+    advance(milliseconds(100));
+    const auto sent = link_.take<cluster::Restart>();
+    ASSERT_EQ(1U, sent.size());
+    tell(sent[0].first, cluster::Reply{.request = sent[0].second.request});
+    EXPECT_EQ(200, answer_.status);
+}
+
+}  // namespace
+}  // namespace nbos::gateway

@@ -1,0 +1,80 @@
+// JupyterLab in Chromium, one step at a time: what the scripts of this folder share.
+//
+//   NBOS_LAB_URL=http://.../lab?token=... NBOS_SHOTS=DIR node browser/SCRIPT.mjs
+//
+// Each step prints one line of JSON; lines on stdin let the script go on.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { chromium } from 'playwright-core';
+
+const { NBOS_LAB_URL, NBOS_SHOTS, NBOS_CHROMIUM = '/usr/bin/chromium' } = process.env;
+const LIMIT_MS = 120_000;
+const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+               '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+export const LAB_URL = NBOS_LAB_URL;
+
+export function say(step, more = {}) {
+  console.log(JSON.stringify({ step, ...more }));
+}
+
+// Runs `story(page, tools)`; a failure is a step named failed, with a picture.
+export async function tell(story) {
+  const browser = await chromium.launch({ executablePath: NBOS_CHROMIUM, args: FLAGS });
+  const page = await browser.newPage({ viewport: { width: 1200, height: 720 } });
+  page.setDefaultTimeout(LIMIT_MS);
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  const tools = {
+    goOn: () => lines.next(),
+    async shot(name) {
+      if (NBOS_SHOTS) {
+        mkdirSync(NBOS_SHOTS, { recursive: true });
+        await page.screenshot({ path: join(NBOS_SHOTS, `${name}.png`) });
+      }
+    },
+  };
+  try {
+    await story(page, tools);
+  } catch (error) {
+    await tools.shot('failure');
+    say('failed', { error: String(error?.stack ?? error) });
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+    process.exit();
+  }
+}
+
+// The launcher's first notebook card, with the logo that is on it.
+export async function openLauncher(page) {
+  await page.goto(LAB_URL);
+  const card = page.locator('.jp-LauncherCard[data-category="Notebook"]').first();
+  await card.waitFor();
+  // JupyterLab's question about news would lie over the page.
+  await page.getByRole('button', { name: 'No', exact: true }).click({ timeout: 5000 })
+    .catch(() => {});
+  return card;
+}
+
+export async function untilStatus(page, status) {
+  await page.locator(`.jp-Notebook-ExecutionIndicator[data-status="${status}"]`).first().waitFor();
+}
+
+// The cell with this number: typed into the last one and run.
+export async function startCell(page, code) {
+  await page.locator('.jp-Notebook .jp-CodeCell .cm-content').last().click();
+  await page.keyboard.insertText(code);
+  await page.keyboard.press('Shift+Enter');
+}
+
+export function cellNumbered(page, number) {
+  const prompt = page.locator('.jp-InputPrompt', { hasText: `[${number}]:` });
+  return page.locator('.jp-Notebook .jp-CodeCell', { has: prompt }).first();
+}
+
+export async function outputOf(page, number) {
+  const cell = cellNumbered(page, number);
+  await cell.locator('.jp-OutputArea-output').first().waitFor();
+  return (await cell.locator('.jp-OutputArea-output').allInnerTexts()).join('\n').trim();
+}
