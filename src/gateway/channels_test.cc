@@ -250,7 +250,8 @@ TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
     spoken(group_, "h2", said("shell", "complete_reply", "r", "s1", "q1", R"({"status": "ok"})"));
     spoken(group_, "h2",
            said("iopub", "status", "c", "s1", "q1", R"({"execution_state": "idle"})"));
-    // The comm message may have had its effect: it is not repeated, and its sender waits for no more.
+    // The comm message may have had its effect: it is not repeated, and its sender waits for no
+    // more.
     EXPECT_THAT(client.take(), ElementsAre("iopub status busy < q1", "iopub status busy < c1",
                                            "iopub status idle < c1", "shell complete_reply ok < q1",
                                            "iopub status idle < q1"));
