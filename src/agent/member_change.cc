@@ -32,7 +32,7 @@ std::optional<Status> MemberChange::step(raft::Node& node, std::optional<Replica
         !caught_up(node, wish_.add->first)) {
         return std::nullopt;
     }
-    if (!wants_learner && executor && removes(*executor)) {
+    if (!wants_learner && wish_.cell_may_end && executor && removes(*executor)) {
         return std::nullopt;
     }
     const auto changed = node.change_membership(wants_learner ? with_learner(now) : swapped(now));

@@ -20,8 +20,8 @@ public:
     explicit MemberChange(cluster::ChangeMembers wish) : wish_(std::move(wish)) {}
 
     std::uint64_t request() const { return wish_.request; }
-    // nullopt: not finished yet. `executor` runs a cell, or has asked to: it is not taken out
-    // before that has ended, because the cell would be lost.
+    // nullopt: not finished yet. `executor` runs a cell, or has asked to: when the wish says that
+    // the cell may end, it is not taken out before, because the cell would be lost.
     std::optional<Status> step(raft::Node& node, std::optional<ReplicaId> executor);
     bool removes(ReplicaId replica) const { return wish_.remove == replica; }
 

@@ -151,6 +151,7 @@ void put(Writer& out, const ChangeMembers& rpc) {
     put_optional(out, rpc.add,
                  [&out](const auto& value) { out.put(value.first).put(value.second.value); });
     put_optional(out, rpc.remove, [&out](ReplicaId value) { out.put(value); });
+    out.put(rpc.cell_may_end);
 }
 ChangeMembers get(Reader& in, Tag<ChangeMembers>) {
     auto rpc = get_request<ChangeMembers>(in);
@@ -161,6 +162,7 @@ ChangeMembers get(Reader& in, Tag<ChangeMembers>) {
     if (replica::get_bool(in)) {
         rpc.remove = in.id<ReplicaId>();
     }
+    rpc.cell_may_end = replica::get_bool(in);
     return rpc;
 }
 

@@ -70,6 +70,8 @@ struct ChangeMembers {  // to the leader's agent; add as learner, catch up, swap
     KernelId kernel;
     std::optional<std::pair<ReplicaId, HostId>> add;
     std::optional<ReplicaId> remove;
+    // The one that goes may end its cell first (a migration); false: it is lost, and the cell too.
+    bool cell_may_end = false;
 };
 struct KillInterpreter {  // `nbos kernel kill-replica`: SIGKILL, as a crash would
     std::uint64_t request = 0;

@@ -79,7 +79,7 @@ std::vector<Rpc> examples() {
         Interrupt{7, kKernel},
         Restart{8, kKernel, "s2"},
         Lead{9, kKernel},
-        ChangeMembers{10, kKernel, std::pair{ReplicaId{9}, HostId{"host-9"}}, ReplicaId{1}},
+        ChangeMembers{10, kKernel, std::pair{ReplicaId{9}, HostId{"host-9"}}, ReplicaId{1}, true},
         KillInterpreter{11, kKernel},
         AgentInfo{HostId{"host-1"}, "0.1.0", 16, 64ULL << 30U},
         Reply{12, false, Errc::kTimeout, "no majority"},

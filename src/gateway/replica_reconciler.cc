@@ -204,7 +204,11 @@ void ReplicaReconciler::change(Kernel& kernel, Job& job) {
             return found == nullptr ? std::nullopt : found->view.leader();
         },
         [&](std::uint64_t request) {
-            return cluster::ChangeMembers{request, kernel.id, job.add, job.remove};
+            return cluster::ChangeMembers{.request = request,
+                                          .kernel = kernel.id,
+                                          .add = job.add,
+                                          .remove = job.remove,
+                                          .cell_may_end = job.done != nullptr};
         },
         clock_.now(), options_.step_timeout,
         [this, id = kernel.id](const Status& status) {

@@ -271,7 +271,8 @@ void AgentCluster::change_members(KernelId kernel, int add_host, ReplicaId remov
          cluster::ChangeMembers{.request = next_request(),
                                 .kernel = kernel,
                                 .add = std::make_pair(replica, name(add_host)),
-                                .remove = remove});
+                                .remove = remove,
+                                .cell_may_end = true});
 }
 
 const cluster::CellEnded* AgentCluster::ended(const std::string& msg_id) const {
