@@ -1,5 +1,7 @@
 #include "agent/kernel_replica.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -13,6 +15,24 @@ namespace {
 
 bool same_cell(const std::optional<CellRun>& run, CellNumber cell, Epoch epoch) {
     return run && run->claim().cell == cell && run->claim().epoch == epoch;
+}
+
+// The links to gateways carry twice this in a frame, and every copy of it is memory.
+constexpr std::size_t kOutputBytesMax = 128U << 20U;
+
+// A print of a program that never pauses comes as one message of any size.
+void leave_out_when_huge(jupyter::Message& output) {
+    const auto bytes = output.content.size();
+    if (output.channel != jupyter::Channel::kIopub || bytes <= kOutputBytesMax) {
+        return;
+    }
+    const auto line = fmt::format(
+        "[NotebookOS] {} MiB of output were left out: one message may have {} MiB; write large "
+        "results to a file.",
+        bytes >> 20U, kOutputBytesMax >> 20U);
+    output.content = fmt::format(
+        R"({{"name": "stderr", "text": "{}\n", "data": {{"text/plain": "{}"}}, "metadata": {{}}}})",
+        line, line);
 }
 
 }  // namespace
@@ -387,6 +407,7 @@ void KernelReplica::finish_cell() {
 }
 
 void KernelReplica::interpreter_message(jupyter::Message message) {
+    leave_out_when_huge(message);
     const auto parent = jupyter::parse_header(message.parent_header);
     const bool of_cell = run_ && started_ && parent && parent->msg_id == run_->cell().msg_id;
     const auto fence = of_cell ? run_->claim().fence : replica::Fence{};

@@ -93,16 +93,16 @@ def test_a_widget_is_visibly_closed_when_its_kernel_fails_over(lab):
     person = Person(re.search(r"http://\S+", lab.said).group(), SHOTS, "widgets")
     try:
         assert person.step("launcher")["logoWidth"] > 0
-        assert person.step("moved")["text"] == "5"
+        assert person.step("moved")["text"].splitlines()[0] == "5"
         kernel_id = lab.kernel_rows()[0]["id"]
         lab.wait_replicas(kernel_id)
         lab.cli("kernel", "kill-replica", kernel_id)
         person.go_on()
         closed = person.step("closed")
         assert "Widgets of this notebook were closed" in closed["text"], closed
-        assert closed["text"].endswith("'next'"), closed
+        assert "'next'" in closed["text"], closed
         print("what is left of the widget's output:", closed["left"])
-        assert person.step("again")["text"] == "7"
+        assert person.step("again")["text"].splitlines()[0] == "7"
     finally:
         person.leave()
 
