@@ -2,6 +2,7 @@
 
 NBOS_UPDATE_SCREENSHOTS=1 writes the screenshots of docs/guide/images anew.
 """
+import itertools
 import json
 import os
 import queue
@@ -24,9 +25,14 @@ pytestmark = pytest.mark.skipif(
     reason="needs Node, Chromium and the packages of tests/package.json (npm ci --prefix tests)")
 
 
+LABS = itertools.count(1)
+
+
 @pytest.fixture
 def lab(cluster_folder):
-    cluster = Cluster(cluster_folder / "lab", lab=True, workspace=cluster_folder / "notebooks")
+    # A folder for each: JupyterLab opens what was open when it was closed.
+    folder = cluster_folder / f"lab-{next(LABS)}"
+    cluster = Cluster(folder / "data", lab=True, workspace=folder / "notebooks")
     try:
         cluster.up()
         yield cluster
