@@ -7,7 +7,7 @@ import signal
 import threading
 
 import pytest
-from agent_side import Table
+from agent_side import Agent, Table
 from nbos_kernel import frames
 
 
@@ -353,7 +353,13 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
     link.close()
 
 
-def test_an_interpreter_that_nobody_comes_for_ends(agent):
-    python = agent.start(outlives_agent_s=0.5)
-    python.link.close()
-    assert agent.report()["token"] == python.token
+def test_an_interpreter_that_nobody_comes_for_ends():
+    agent = Agent()
+    try:
+        python = agent.start(outlives_agent_s=0.5)
+        agent._state.close()
+        python.link.close()
+        report = agent.report()
+        assert (report["token"], report["exit"], report["signal"]) == (python.token, 0, 0)
+    finally:
+        agent.close()
