@@ -223,6 +223,7 @@ void KernelChannels::say_busy(PendingCell& cell) {
     if (std::exchange(cell.busy, true)) {
         return;
     }
+    rate_.cell_begins();
     clients_.broadcast(
         shared_.factory.status(session_, cell.parent, "busy"),
         [&cell](const std::string& session) { return !cell.heard.contains(session); });

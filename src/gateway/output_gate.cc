@@ -45,6 +45,12 @@ OutputRate::Slot OutputRate::sum(Instant now) const {
 void OutputRate::came(Instant now, std::size_t bytes) { slot(now).bytes += bytes; }
 void OutputRate::left(Instant now) { ++slot(now).messages; }
 
+void OutputRate::cell_begins() {
+    for (auto& slot : slots_) {
+        slot.bytes = 0;
+    }
+}
+
 bool OutputRate::too_many_bytes(Instant now, const OutputLimits& limits) {
     const auto max = (static_cast<std::uint64_t>(limits.mib_per_s) << 20U) *
                      static_cast<std::uint64_t>(kOutputWindow.count());

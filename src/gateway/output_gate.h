@@ -38,6 +38,7 @@ class OutputRate {
 public:
     void came(Instant now, std::size_t bytes);
     void left(Instant now);
+    void cell_begins();  // it does not pay for the bytes of the one before
     bool too_many_bytes(Instant now, const OutputLimits& limits);
     bool too_many_messages(Instant now, const OutputLimits& limits);
 

@@ -121,6 +121,17 @@ TEST_F(Outputs, OneLargeOutputAloneIsShownWhole) {
     EXPECT_EQ(kHeldBytesMax + 1, text().first.size());
 }
 
+TEST_F(Outputs, ACellDoesNotPayForTheOneBefore) {
+    begin({.messages_per_s = 10, .mib_per_s = 1});
+    print(1, std::string(4U << 20U, 'x'));
+    tell("h1", end_of(group_, "s1", "m1"));
+    client_.socket->messages.clear();
+    client_.execute("m2");
+    started(group_, "h1", "s1", "m2", 6);
+    output(group_, "h1", stream("o-2", "s1", "m2", "small"), 6);
+    EXPECT_EQ("small", text().first);
+}
+
 TEST_F(Outputs, ZeroIsNoLimit) {
     begin({.messages_per_s = 0, .mib_per_s = 0});
     for (int n = 0; n < 5000; ++n) {
