@@ -250,6 +250,10 @@ SUITES = [
           lambda options: options.long),
     Suite("fuzz", "ten minutes of libFuzzer on each parser of outside bytes", run_fuzzers,
           lambda options: options.long),
+    Suite("limits", "floods, deaf clients, a gigabyte of output: minutes, and much memory",
+          lambda options: run_pytest("limits", ["tests/e2e/test_limits.py"], 3600, options,
+                                     {"NBOS_LIMITS": "1"}),
+          lambda options: options.long),
     Suite("drills", "the whole fault matrix, on machines in network namespaces", run_drills,
           lambda options: options.long),
 ]

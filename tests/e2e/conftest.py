@@ -1,7 +1,9 @@
 """Fixtures of the end-to-end tests. They need the project's Python environment and a built nbos.
 
-NBOS_BIN  the nbos to test; default: the launcher at the root of the repository
+NBOS_BIN     the nbos to test; default: the launcher at the root of the repository
+NBOS_LIMITS  with test_limits.py, which takes minutes and much memory; `./nbos test --long` sets it
 """
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +13,9 @@ import pytest
 from cluster import ROOT, Cluster
 from local_kernel import install
 from stock import StockServer
+
+
+collect_ignore = [] if os.environ.get("NBOS_LIMITS") else ["test_limits.py"]
 
 
 @pytest.fixture(scope="session")
