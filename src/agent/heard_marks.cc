@@ -13,7 +13,7 @@ void HeardMarks::mark(const Cell& cell, const std::string& session, const std::s
         last = output;
     }
     if (done) {
-        found->second.done[session] = true;
+        found->second.done.insert(session);
     }
     while (order_.size() > kCellsMax) {
         cells_.erase(order_.front());

@@ -10,6 +10,7 @@
 
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -29,7 +30,7 @@ private:
     static constexpr std::size_t kCellsMax = 256;
     struct Marks {
         Outputs outputs;
-        std::map<std::string, bool> done;
+        std::set<std::string> done;
     };
     std::map<Cell, Marks> cells_;
     std::deque<Cell> order_;

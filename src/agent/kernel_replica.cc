@@ -352,6 +352,7 @@ void KernelReplica::start_cell() {
     Reader in(run_->cell().request.view());
     auto request = jupyter::decode_message(in);
     NBOS_CHECK(request.has_value(), "a submitted request cannot be decoded");
+    own_loss_.clear();
     started_ = run_->claim().cell;
     say_started();
     ports_.interpreters.run(*interpreter_.id(), {.cell = run_->claim().cell,

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "cli/bench_idle_host.h"
 #include "cli/bench_processes.h"
+#include "cli/bench_three_hosts.h"
 #include "io/event_loop.h"
 
 namespace nbos::cli {
@@ -21,7 +22,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kHosts = 3;
 constexpr std::chrono::minutes kPatience{3};
 
 struct Figures {
@@ -64,30 +64,9 @@ private:
 };
 
 Status Bench::start(const std::string& directory) {
-    const std::string pki = directory + "/pki";
-    if (auto made = io::ensure_authority(pki); !made) {
-        return made;
-    }
-    BenchIdleHost host{.groups = options_.groups, .wakes = options_.wakes};
-    for (std::uint32_t n = 1; n <= kHosts; ++n) {
-        host.addresses[HostId{fmt::format("host-{}", n)}] = free_loopback_address();
-    }
-    for (std::uint32_t n = 1; n <= kHosts; ++n) {
-        auto tls = io::issue(pki, fmt::format("host-{}", n));
-        if (!tls) {
-            return std::move(tls).error();
-        }
-        host.number = n;
-        host.tls = *tls;
-        host.directory = fmt::format("{}/log-{}", directory, n);
-        std::filesystem::remove_all(host.directory);
-        hosts_.fork([&host](int from_parent, int to_parent) {
-            host.from_parent = from_parent;
-            host.to_parent = to_parent;
-            return run_idle_host(host);
-        });
-    }
-    return ok();
+    return fork_three_hosts(hosts_, directory,
+                            BenchIdleHost{.groups = options_.groups, .wakes = options_.wakes},
+                            run_idle_host);
 }
 
 Result<Bench::Reports> Bench::ask(IdleCommand command) {
@@ -203,7 +182,7 @@ Result<Figures> Bench::run(const std::string& directory) {
     }
     const auto empty = until("that the hosts are linked", [](const Reports& reports) {
         return std::all_of(reports.begin(), reports.end(),
-                           [](const IdleReport& r) { return r.linked == kHosts - 1; });
+                           [](const IdleReport& r) { return r.linked == kBenchHosts - 1; });
     });
     if (!empty) {
         return empty.error();

@@ -11,6 +11,7 @@
 
 #include "cli/bench_processes.h"
 #include "cli/bench_raft_host.h"
+#include "cli/bench_three_hosts.h"
 #include "io/event_loop.h"
 #include "io/wal_files.h"
 
@@ -19,7 +20,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kHosts = 3;
 constexpr double kMsPerSample = 0.01;  // samples count tens of microseconds
 
 struct Row {
@@ -89,34 +89,12 @@ private:
 };
 
 Status Hosts::start(const std::string& directory, std::uint32_t bytes, std::uint32_t groups) {
-    const std::string pki = directory + "/pki";
-    if (auto made = io::ensure_authority(pki); !made) {
-        return made;
-    }
     BenchHost host;
     host.groups = groups;
     host.bytes = bytes;
     host.depth = options_.depth;
     host.seconds = options_.seconds;
-    for (std::uint32_t n = 1; n <= kHosts; ++n) {
-        host.addresses[HostId{fmt::format("host-{}", n)}] = free_loopback_address();
-    }
-    for (std::uint32_t n = 1; n <= kHosts; ++n) {
-        auto tls = io::issue(pki, fmt::format("host-{}", n));
-        if (!tls) {
-            return std::move(tls).error();
-        }
-        host.number = n;
-        host.tls = *tls;
-        host.directory = fmt::format("{}/log-{}", directory, n);
-        std::filesystem::remove_all(host.directory);
-        children_.fork([&host](int from_parent, int to_parent) {
-            host.from_parent = from_parent;
-            host.to_parent = to_parent;
-            return run_bench_host(host);
-        });
-    }
-    return ok();
+    return fork_three_hosts(children_, directory, host, run_bench_host);
 }
 
 std::optional<std::vector<std::uint32_t>> Hosts::measure() {
