@@ -133,7 +133,7 @@ public:
 
     void drain(std::uint16_t code, std::string_view reason) {
         stop_accepting();
-        for (const auto& [id, session] : std::exchange(websockets_, {})) {
+        for (const auto& [id, session] : std::map(websockets_)) {
             session->close(code, reason);
         }
     }
@@ -393,7 +393,7 @@ void HttpServer::Impl::start(asio::ip::tcp::socket socket) {
 void HttpServer::Impl::stop() {
     stop_accepting();
     for (const auto& [id, session] : std::exchange(websockets_, {})) {
-        session->close(1001, "the server stops");
+        session->abort(1001, "the server stops");
     }
     for (auto* connection : std::set<Connection*>(connections_)) {
         connection->abort();

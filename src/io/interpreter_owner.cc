@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 #include "base/log.h"
@@ -17,7 +16,9 @@ std::string file_in(const std::string& directory) { return directory + "/owner.j
 
 std::string contents(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
+    std::string text;  // empty when the process ends while its file is read
+    std::getline(in, text, '\0');
+    return text;
 }
 
 // When the process began, in clock ticks: a number that comes again names another one. Empty for

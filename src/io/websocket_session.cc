@@ -66,6 +66,11 @@ public:
         tell_closed();
     }
 
+    void abort(std::uint16_t code, std::string_view reason) override {
+        close(code, reason);
+        end();
+    }
+
     std::size_t queued_bytes() const override { return queued_bytes_; }
 
 private:

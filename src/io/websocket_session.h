@@ -27,6 +27,9 @@ class WebSocketSession {  // what the server keeps of one, to drain it
 public:
     virtual ~WebSocketSession() = default;
     virtual void close(std::uint16_t code, std::string_view reason) = 0;
+    // The same without waiting for anything: the peer gets the frame if it fits into the socket.
+    // The handler and this go even when the loop never turns again.
+    virtual void abort(std::uint16_t code, std::string_view reason) = 0;
 };
 
 // `socket` is a boost::asio::ip::tcp::socket* to be moved from, on which the client's handshake

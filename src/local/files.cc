@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 
 namespace nbos::local {
 namespace {
@@ -31,6 +31,18 @@ bool write_all(int file, std::string_view text) {
     return fdatasync(file) == 0;
 }
 
+// Up to the end, or to the first error, after which `file` is bad: iterators over the buffer would
+// throw.
+std::string rest_of(std::ifstream& file) {
+    std::string text;
+    std::array<char, 4096> part{};
+    while (file.good()) {
+        file.read(part.data(), part.size());
+        text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+    }
+    return text;
+}
+
 }  // namespace
 
 Result<std::optional<std::string>> read_small_file(const std::filesystem::path& path) {
@@ -41,7 +53,11 @@ Result<std::optional<std::string>> read_small_file(const std::filesystem::path& 
         }
         return io_error("read", path, errno);
     }
-    return std::optional(std::string((std::istreambuf_iterator<char>(file)), {}));
+    auto text = rest_of(file);
+    if (file.bad()) {
+        return io_error("read", path, errno);
+    }
+    return std::optional(std::move(text));
 }
 
 Status write_small_file(const std::filesystem::path& path, std::string_view text, mode_t mode) {
@@ -99,7 +115,7 @@ std::string last_lines(const std::filesystem::path& path, std::size_t lines, std
     }
     file.seekg(std::max(static_cast<std::streamoff>(from),
                         static_cast<std::streamoff>(file.tellg()) - kTailBytes));
-    std::string text((std::istreambuf_iterator<char>(file)), {});
+    auto text = rest_of(file);
     while (!text.empty() && text.back() == '\n') {
         text.pop_back();
     }

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -25,7 +24,8 @@ struct Stat {
 // The command in parentheses may hold anything, parentheses and spaces too: read after the last.
 std::optional<Stat> read_stat(pid_t pid) {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    std::string text;  // empty when the process ends while it is read
+    std::getline(file, text, '\0');
     const auto end = text.rfind(')');
     if (end == std::string::npos) {
         return std::nullopt;
@@ -45,8 +45,9 @@ std::optional<Stat> read_stat(pid_t pid) {
 std::multimap<pid_t, ProcessId> children_by_parent() {
     std::multimap<pid_t, ProcessId> found;
     std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
-        const std::string name = entry.path().filename();
+    std::filesystem::directory_iterator entry("/proc", ignored);
+    for (; entry != std::filesystem::directory_iterator(); entry.increment(ignored)) {
+        const std::string name = entry->path().filename();
         pid_t pid = 0;
         const auto parsed = std::from_chars(name.data(), name.data() + name.size(), pid);
         if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) {
