@@ -3,8 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
+#include "base/log.h"
 #include "jupyter/json_field.h"
 #include "jupyter/json_text.h"
 
@@ -21,11 +23,26 @@ std::size_t size_of(const jupyter::Message& message) {
 }
 
 std::size_t frame_max(jupyter::WsProtocol protocol) {
-    return protocol == jupyter::WsProtocol::kLegacy ? kLegacyFrameBytesMax : kFrameBytesMax;
+    return protocol == jupyter::WsProtocol::kV1 ? kFrameBytesMax : kLegacyFrameBytesMax;
+}
+
+// A widget sends many messages after its first, which is a comm_open or a display.
+void warn_of_buffers(const jupyter::Message& message) {
+    const auto type = jupyter::string_field(message.header, "msg_type");
+    if (type != "comm_msg") {
+        log_warning(
+            "gateway",
+            "a {} goes without its {} buffers to a jupyter_server that cannot pass them on; "
+            "docs/guide/jupyter-server.md says how it can",
+            type, message.buffers.size());
+    }
 }
 
 // A display that its framing's clients cannot take is a text that says so.
 jupyter::WsPayload encoded(const jupyter::Message& message, jupyter::WsProtocol protocol) {
+    if (protocol == jupyter::WsProtocol::kLegacyText && !message.buffers.empty()) {
+        warn_of_buffers(message);
+    }
     const auto max = frame_max(protocol);
     if (size_of(message) + kFrameOverhead < max) {
         return jupyter::encode_ws(message, protocol);
@@ -152,7 +169,8 @@ void ClientTable::broadcast(const jupyter::Message& message) {
 }
 
 void ClientTable::broadcast(const jupyter::Message& message, const Wanted& wanted) {
-    std::optional<jupyter::WsPayload> payloads[2];  // once per framing, whatever the clients
+    // Once per framing, whatever the clients.
+    std::array<std::optional<jupyter::WsPayload>, jupyter::kWsProtocols> payloads;
     for (const auto& [id, client] : std::map(clients_)) {
         if (!wanted(client.session)) {
             continue;

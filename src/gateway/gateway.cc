@@ -389,25 +389,27 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
         return caught_up() ? refusal(404, "no kernel has the id " + path[2])
                            : refusal(503, "this gateway has just started; try again in a moment");
     }
-    const bool v1 = jupyter::offers_v1(request.header("sec-websocket-protocol"));
+    const auto protocol = jupyter::choose_protocol(request.header("sec-websocket-protocol"),
+                                                   request.header("user-agent"));
     const auto session = target->query.find("session_id");
     std::set<std::string, std::less<>> speaks_for;
     if (const auto sessions = target->query.find("sessions"); sessions != target->query.end()) {
         speaks_for = listed(sessions->second);
     }
     jupyter::WebSocketAccept accept;
-    accept.subprotocol = v1 ? std::string(jupyter::kWsSubprotocolV1) : std::string();
-    accept.opened = [this, kernel_id = KernelId{*id}, v1, speaks_for,
+    if (protocol == jupyter::WsProtocol::kV1) {
+        accept.subprotocol = jupyter::kWsSubprotocolV1;
+    }
+    accept.opened = [this, kernel_id = KernelId{*id}, protocol, speaks_for,
                      session_id = session == target->query.end() ? std::string() : session->second](
                         std::shared_ptr<jupyter::WebSocket> socket)
         -> std::unique_ptr<jupyter::WebSocketHandler> {
         const ClientId client{++last_client_};
         if (auto* kernel = kernels_.find(kernel_id)) {
-            kernel->channels.open(
-                client, {.session = session_id,
-                         .protocol = v1 ? jupyter::WsProtocol::kV1 : jupyter::WsProtocol::kLegacy,
-                         .socket = std::move(socket),
-                         .speaks_for = speaks_for});
+            kernel->channels.open(client, {.session = session_id,
+                                           .protocol = protocol,
+                                           .socket = std::move(socket),
+                                           .speaks_for = speaks_for});
         }
         return std::make_unique<ChannelSocket>(*this, kernel_id, client);
     };

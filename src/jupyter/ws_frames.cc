@@ -238,12 +238,15 @@ WsPayload encode_ws(const Message& message, WsProtocol protocol) {
     if (protocol == WsProtocol::kV1) {
         return {Bytes(v1(message)), true};
     }
-    if (message.buffers.empty()) {
+    if (message.buffers.empty() || protocol == WsProtocol::kLegacyText) {
         return {Bytes(legacy_json(message)), false};
     }
     return {Bytes(legacy_binary(message)), true};
 }
 
+namespace {
+
+// Whether `offered` (the value of Sec-WebSocket-Protocol) lists the v1 subprotocol.
 bool offers_v1(std::string_view offered) {
     while (!offered.empty()) {
         const auto comma = offered.find(',');
@@ -258,6 +261,15 @@ bool offers_v1(std::string_view offered) {
         offered = comma == std::string_view::npos ? std::string_view() : offered.substr(comma + 1);
     }
     return false;
+}
+
+}  // namespace
+
+WsProtocol choose_protocol(std::string_view offered, std::string_view user_agent) {
+    if (offers_v1(offered)) {
+        return WsProtocol::kV1;
+    }
+    return user_agent.starts_with("Tornado/") ? WsProtocol::kLegacyText : WsProtocol::kLegacy;
 }
 
 }  // namespace nbos::jupyter

@@ -12,6 +12,7 @@
 // Source   jupyter_server, "WebSocket kernel wire protocols" (v1.kernel.websocket.jupyter.org).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -23,7 +24,9 @@ namespace nbos::jupyter {
 
 inline constexpr std::string_view kWsSubprotocolV1 = "v1.kernel.websocket.jupyter.org";
 
-enum class WsProtocol : std::uint8_t { kLegacy, kV1 };
+// kLegacyText: the peer dies of a binary frame, so a message goes to it without its buffers.
+enum class WsProtocol : std::uint8_t { kLegacy, kV1, kLegacyText };
+inline constexpr std::size_t kWsProtocols = 3;
 
 struct WsPayload {
     Bytes bytes;
@@ -36,7 +39,10 @@ Result<Message> decode_ws(std::string_view payload, bool binary, WsProtocol prot
 
 WsPayload encode_ws(const Message& message, WsProtocol protocol);
 
-// Whether `offered` (the value of Sec-WebSocket-Protocol) lists the v1 subprotocol.
-bool offers_v1(std::string_view offered);
+// What to speak with a client, from its Sec-WebSocket-Protocol and its User-Agent. A jupyter_server
+// with a gateway (its GatewayWebSocketConnection) offers no subprotocol, decodes what comes as
+// UTF-8 and stops to read when it is not; only tornado's name tells it from clients that can read
+// both.
+WsProtocol choose_protocol(std::string_view offered, std::string_view user_agent);
 
 }  // namespace nbos::jupyter

@@ -134,11 +134,26 @@ TEST(WsFrames, MutatedPayloadsNeverCrash) {
 }
 
 TEST(WsFrames, TheSubprotocolIsFoundInAList) {
-    EXPECT_TRUE(offers_v1("v1.kernel.websocket.jupyter.org"));
-    EXPECT_TRUE(offers_v1("a, v1.kernel.websocket.jupyter.org , b"));
-    EXPECT_FALSE(offers_v1(""));
-    EXPECT_FALSE(offers_v1("xv1.kernel.websocket.jupyter.org"));
-    EXPECT_FALSE(offers_v1("v2.kernel.websocket.jupyter.org,"));
+    const auto chosen = [](std::string_view offered) { return choose_protocol(offered, ""); };
+    EXPECT_EQ(WsProtocol::kV1, chosen("v1.kernel.websocket.jupyter.org"));
+    EXPECT_EQ(WsProtocol::kV1, chosen("a, v1.kernel.websocket.jupyter.org , b"));
+    EXPECT_EQ(WsProtocol::kLegacy, chosen(""));
+    EXPECT_EQ(WsProtocol::kLegacy, chosen("xv1.kernel.websocket.jupyter.org"));
+    EXPECT_EQ(WsProtocol::kLegacy, chosen("v2.kernel.websocket.jupyter.org,"));
+}
+
+TEST(WsFrames, AJupyterServerWithoutV1GetsTextOnly) {
+    EXPECT_EQ(WsProtocol::kLegacyText, choose_protocol("", "Tornado/6.5.1"));
+    EXPECT_EQ(WsProtocol::kLegacy, choose_protocol("", "Mozilla/5.0"));
+    EXPECT_EQ(WsProtocol::kV1, choose_protocol("v1.kernel.websocket.jupyter.org", "Tornado/6.5.1"));
+
+    const auto payload = encode_ws(sample(3), WsProtocol::kLegacyText);
+    EXPECT_FALSE(payload.binary);
+    auto expected = sample(3);
+    expected.buffers.clear();
+    const auto back = decode_ws(payload.bytes.view(), false, WsProtocol::kLegacyText);
+    ASSERT_TRUE(back) << back.error().what;
+    EXPECT_EQ(expected, *back);
 }
 
 }  // namespace

@@ -190,7 +190,9 @@ Program lab_program(const UpOptions& options, const Plan& plan) {
     Program program{
         .argv = {options.installation.jupyter_lab, "--no-browser", "--ServerApp.ip=127.0.0.1",
                  fmt::format("--ServerApp.port={}", plan.lab_port), "--ServerApp.port_retries=0",
-                 "--ServerApp.root_dir=" + options.workspace.string()},
+                 "--ServerApp.root_dir=" + options.workspace.string(),
+                 "--ServerApp.kernel_websocket_connection_class="
+                 "nbos_jupyter_server.connection.Connection"},
         .env = {{"JUPYTER_TOKEN", options.token},
                 {"JUPYTER_GATEWAY_URL", plan.gateway_url()},
                 {"JUPYTER_GATEWAY_AUTH_TOKEN", options.token},

@@ -2,7 +2,8 @@
 import pytest
 
 from cluster import poll
-from conversation import Closed
+from conversation import Closed, WsConversation
+from stock import StockServer
 
 SLOW = """
 import time
@@ -114,3 +115,25 @@ def test_cells_that_wait_in_the_queue_are_not_lost(cluster, kernel):
     replies = [m["parent_header"]["msg_id"] for m in seen if m["header"]["msg_type"] == "execute_reply"]
     assert replies == cells
     assert again.execute("order").text == "[0, 1, 2, 3]"
+
+
+def test_a_browser_behind_jupyter_server_notices_nothing(cluster, tmp_path):
+    """Its WebSocket stays open, and nothing is missing in it."""
+    front = StockServer(
+        str(tmp_path), "front-token", f"--gateway-url={cluster.url}",
+        f"--GatewayClient.auth_token={cluster.token}",
+        "--ServerApp.kernel_websocket_connection_class=nbos_jupyter_server.connection.Connection")
+    try:
+        kernel = front.start_kernel()
+        cluster.wait_replicas(kernel)
+        with WsConversation(front.url, kernel, front.token) as conversation:
+            cell = conversation.submit(SLOW)
+            conversation.wait_for(lambda m: m["content"].get("text", "").startswith("3"))
+            cluster.kill_gateway()
+            queued = conversation.submit("6 * 7")
+            first = conversation.finish(cell)
+            assert first.text.endswith("".join(f"{i}\n" for i in range(4, 40)) + "'done'")
+            assert conversation.finish(queued).text == "42"
+    finally:
+        front.stop()
+        cluster.forget(kernel)

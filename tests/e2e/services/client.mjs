@@ -1,15 +1,18 @@
 // The kernel client of JupyterLab itself, @jupyterlab/services, unmodified, against a server.
 //
-//   NBOS_URL=http://... NBOS_TOKEN=... NBOS_FRAMING=v1|legacy node services/client.mjs
+//   NBOS_URL=http://... NBOS_TOKEN=... NBOS_FRAMING=v1|legacy NBOS_FACE=bare|server|plain \
+//       node services/client.mjs
 //
-// For the legacy framing its WebSocket is one that offers no subprotocol, as old clients do.
+// For the legacy framing its WebSocket is one that offers no subprotocol, as old clients do. The face
+// says who answers: our gateway itself; a jupyter_server that has it as its gateway, with our connection
+// class in it; or one with nothing of ours, which has the legacy framing only and loses buffers.
 import assert from 'node:assert/strict';
 import services from '@jupyterlab/services';
 import WebSocket from 'ws';
 import { main, test } from './tap.mjs';
 
 const { KernelManager, KernelSpecManager, ServerConnection, SessionManager } = services;
-const { NBOS_URL, NBOS_TOKEN, NBOS_FRAMING = 'v1' } = process.env;
+const { NBOS_URL, NBOS_TOKEN, NBOS_FRAMING = 'v1', NBOS_FACE = 'bare' } = process.env;
 const LIMIT_MS = 60_000;
 
 const sockets = [];
@@ -77,6 +80,48 @@ function connected() {
   }), 'the connection');
 }
 
+function busy() {
+  return within(new Promise(resolve => {
+    const seen = (_, status) => {
+      if (status === 'busy') {
+        kernel.statusChanged.disconnect(seen);
+        resolve();
+      }
+    };
+    kernel.statusChanged.connect(seen);
+    if (kernel.status === 'busy') {
+      seen(null, 'busy');
+    }
+  }), 'busy');
+}
+
+// Each as a list of bytes.
+function buffersOf(message) {
+  return (message.buffers ?? []).map(buffer => [...(buffer.buffer === undefined
+    ? new Uint8Array(buffer)
+    : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength))]);
+}
+
+function pause(ms) {
+  return new Promise(resolve => setTimeout(resolve, ms));
+}
+
+// Cuts the connection as a closed laptop does.
+async function lose() {
+  const lost = within(new Promise(resolve => {
+    const seen = (_, status) => {
+      if (status !== 'connected') {
+        kernel.connectionStatusChanged.disconnect(seen);
+        resolve();
+      }
+    };
+    kernel.connectionStatusChanged.connect(seen);
+  }), 'the loss to be noticed');
+  sockets.findLast(socket => socket.url.includes(kernel.id) && socket.readyState === WebSocket.OPEN)
+    .terminate();
+  await lost;
+}
+
 async function before() {
   kernels = new KernelManager({ serverSettings });
   await within(kernels.ready, 'the kernel manager');
@@ -99,7 +144,8 @@ test('specs', async () => {
 });
 
 test('framing', async () => {
-  const expected = NBOS_FRAMING === 'legacy' ? '' : 'v1.kernel.websocket.jupyter.org';
+  const v1 = NBOS_FRAMING === 'v1' && NBOS_FACE !== 'plain';
+  const expected = v1 ? 'v1.kernel.websocket.jupyter.org' : '';
   assert.equal(sockets.at(-1).protocol, expected);
 });
 
@@ -130,23 +176,24 @@ test('input', async () => {
 
 test('interrupt', async () => {
   const cell = run('reached = True\nimport time\ntime.sleep(120)');
-  await within(new Promise(resolve => {
-    const seen = (_, status) => {
-      if (status === 'busy') {
-        kernel.statusChanged.disconnect(seen);
-        resolve();
-      }
-    };
-    kernel.statusChanged.connect(seen);
-    if (kernel.status === 'busy') {
-      seen(null, 'busy');
-    }
-  }), 'busy');
-  await new Promise(resolve => setTimeout(resolve, 500));
+  await busy();
+  await pause(500);
   await within(kernel.interrupt(), 'the interrupt');
   const { reply } = await cell;
   assert.equal(reply.ename, 'KeyboardInterrupt');
   assert.equal((await run('reached')).text, 'True');
+});
+
+test('interrupt with a cell that waits behind the running one', async () => {
+  const options = { stop_on_error: true };  // as a notebook asks for it
+  const running = run('import time\ntime.sleep(120)', { options });
+  await busy();
+  const waiting = run('waited = True', { options });
+  await pause(500);
+  await within(kernel.interrupt(), 'the interrupt');
+  assert.equal((await running).reply.ename, 'KeyboardInterrupt');
+  assert.equal((await waiting).reply.status, 'aborted');
+  assert.equal((await run("'waited' in globals()")).text, 'False');
 });
 
 test('display updates and comms with buffers', async () => {
@@ -165,28 +212,84 @@ test('display updates and comms with buffers', async () => {
   assert.deepEqual(shown, ['display_data', 'update_display_data']);
   const message = await within(opened, 'comm_open');
   assert.equal(message.content.data.n, 1);
-  assert.deepEqual([...new Uint8Array(message.buffers[0].buffer ?? message.buffers[0])].slice(-3),
-                   [0, 255, 128]);
+  assert.deepEqual(buffersOf(message), NBOS_FACE === 'plain' ? [] : [[0, 255, 128]]);
   kernel.removeCommTarget('echo', () => {});
+});
+
+test('a comm of the client, with buffers both ways', async () => {
+  await run(`
+def opened(comm, message):
+    comm.send({'first': list(message['buffers'][0])}, buffers=[b'\\xfe\\x00'])
+    comm.on_msg(lambda said: comm.send({'sum': sum(sum(b) for b in said['buffers'])},
+                                       buffers=[bytes(reversed(bytes(said['buffers'][0])))]))
+get_ipython().kernel.comm_manager.register_target('ours', opened)`);
+  const comm = kernel.createComm('ours');
+  const got = [];
+  let more;
+  comm.onMsg = message => {
+    got.push(message);
+    more?.();
+  };
+  const hear = count => within(new Promise(resolve => {
+    more = () => got.length >= count && resolve();
+    more();
+  }), `comm message ${count}`);
+  comm.open({}, {}, [new Uint8Array([1, 2, 255]).buffer]);
+  await hear(1);
+  comm.send({}, {}, [new Uint8Array([0, 128, 255]).buffer, new Uint8Array([7]).buffer]);
+  await hear(2);
+  assert.deepEqual(got.map(message => message.content.data),
+                   [{ first: [1, 2, 255] }, { sum: 390 }]);
+  const expected = [[[254, 0]], [[255, 128, 0]]];
+  assert.deepEqual(got.map(buffersOf), NBOS_FACE === 'plain' ? [[], []] : expected);
+  await within(comm.close().done, 'the close of the comm');
+});
+
+test('two clients on one kernel', async () => {
+  const other = kernels.connectTo({ model: { id: kernel.id, name: kernel.name } });
+  await within(other.info, 'kernel_info of the second client');
+  const seen = [];
+  other.anyMessage.connect((_, { msg, direction }) => {
+    if (direction === 'recv' && msg.parent_header?.session === kernel.clientId) {
+      seen.push([msg.channel, msg.header.msg_type, msg.content.text ?? '']);
+    }
+  });
+  const asked = [];
+  other.anyMessage.connect((_, { msg, direction }) => {
+    if (direction === 'recv' && msg.channel === 'stdin') {
+      asked.push(msg);
+    }
+  });
+  const { text } = await run("shared = input('who? ')\nprint(shared)", { onInput: () => 'first' });
+  assert.equal(text, 'first\n');
+  const reply = await within(other.requestExecute({ code: 'shared += "!"' }).done, 'its own cell');
+  assert.equal(reply.content.status, 'ok');
+  assert.equal((await run('shared')).text, "'first!'");
+  // The second one sees what the first one's cells print, but neither its replies nor its prompts.
+  assert.ok(seen.some(([, type, said]) => type === 'stream' && said === 'first\n'));
+  assert.ok(seen.every(([channel]) => channel === 'iopub'));
+  assert.deepEqual(asked, []);
+  other.dispose();
 });
 
 test('reconnect after the connection is lost', async () => {
   await run('kept = [1, 2, 3]');
   const before = sockets.length;
-  const lost = within(new Promise(resolve => {
-    const seen = (_, status) => {
-      if (status !== 'connected') {
-        kernel.connectionStatusChanged.disconnect(seen);
-        resolve();
-      }
-    };
-    kernel.connectionStatusChanged.connect(seen);
-  }), 'the loss to be noticed');
-  sockets.at(-1).terminate();
-  await lost;
+  await lose();
   await connected();
   assert.ok(sockets.length > before);
   assert.equal((await run('kept')).text, '[1, 2, 3]');
+});
+
+test('outputs that were missed come after a reconnect, once', async () => {
+  const cell = run('import time\nfor i in range(8):\n    print(i, flush=True)\n    time.sleep(0.5)\n"end"');
+  await busy();
+  await pause(1200);
+  await lose();
+  await connected();
+  const { reply, text } = await cell;
+  assert.equal(reply.status, 'ok');
+  assert.equal(text, "0\n1\n2\n3\n4\n5\n6\n7\n'end'");
 });
 
 test('restart', async () => {
@@ -217,8 +320,10 @@ test('sessions', async () => {
 });
 
 test('several kernels side by side', async () => {
-  const others = await within(
-    Promise.all([kernels.startNew(), kernels.startNew()]), 'two kernels');
+  // One after the other: this client takes a kernel for dead that a list does not have which was
+  // written before the kernel was made and read after.
+  const others = [await within(kernels.startNew(), 'a second kernel'),
+                  await within(kernels.startNew(), 'a third kernel')];
   const replies = await within(Promise.all(others.map((other, index) =>
     other.requestExecute({ code: `mine = ${index}` }).done)), 'their cells');
   assert.deepEqual(replies.map(reply => reply.content.execution_count), [1, 1]);
