@@ -23,6 +23,7 @@ from .history import install as install_history
 from .interpreter import NbosKernel
 from .kept import KeptSession
 from .link import Link
+from .outflow import BoundedStream, Outflow, bound_recording, bound_socket
 
 CHANNELS = ("shell", "stdin", "hb", "iopub", "control")
 _PORT_OF = {name: number for number, name in enumerate(CHANNELS, start=1)}
@@ -51,6 +52,7 @@ class NbosKernelApp(IPKernelApp):
     """An IPKernelApp that binds files instead of ports and writes no connection file."""
 
     kernel_class = NbosKernel
+    outstream_class = f"{BoundedStream.__module__}.{BoundedStream.__qualname__}"
 
     def parse_command_line(self, argv=None):
         """There is none: building a parser for it would cost a tenth of the start."""
@@ -81,6 +83,8 @@ class NbosKernelApp(IPKernelApp):
         pass
 
     def _try_bind_socket(self, s, port):
+        if CHANNELS[port - 1] == "iopub":
+            bound_socket(s)
         s.bind(f"ipc://{self.ip}/{CHANNELS[port - 1]}")
         return port
 
@@ -88,6 +92,10 @@ class NbosKernelApp(IPKernelApp):
         super().init_control(context)
         if hasattr(self, "shell_channel_thread"):
             self.shell_channel_thread = _NoSubshells()
+
+    def init_iopub(self, context):
+        super().init_iopub(context)
+        self._outflow = Outflow(self.iopub_thread)
 
     def init_heartbeat(self):
         # A context of its own, as stock has it: it must beat while the main one waits for the GIL.
@@ -97,6 +105,7 @@ class NbosKernelApp(IPKernelApp):
     def init_shell(self):
         super().init_shell()
         install_history(self.shell)
+        bound_recording(self.shell)
 
 
 def _config(directory):

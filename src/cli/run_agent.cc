@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -27,6 +28,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kHostsPoll{500};
+// That a gateway has not taken: then code that prints waits, and no queue of outputs grows.
+constexpr std::size_t kGatewayLagBytes = 8U << 20U;
 constexpr std::string_view kGatewayPrefix = "gateway";
 
 // A warden starts an agent again that was killed, not one that ends: this one would meet the same
@@ -70,7 +73,8 @@ public:
                                 .zygotes = zygote_commands(options),
                                 .default_spec = "python3",
                                 .warm = options.warm,
-                                .lifeline = ground.lifeline}) {}
+                                .lifeline = ground.lifeline,
+                                .takes_outputs = [this] { return gateways_keep_up(); }}) {}
 
     Status open() {
         std::filesystem::create_directories(options_.data_dir);
@@ -148,6 +152,12 @@ private:
     void set_peers(std::map<HostId, std::string> addresses) {
         addresses.erase(HostId{options_.host});
         transport_->set_peers(addresses);
+    }
+
+    bool gateways_keep_up() const {
+        return std::none_of(gateways_.begin(), gateways_.end(), [this](const HostId& gateway) {
+            return transport_->queued_bytes(gateway) > kGatewayLagBytes;
+        });
     }
 
     void receive(const HostId& from, io::FrameKind kind, std::string_view payload) {

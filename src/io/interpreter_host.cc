@@ -114,7 +114,8 @@ private:
             log_info("interpreters", "process {} of kernel {} has outlived its agent", owner->pid,
                      owner->kernel.value.str());
             auto process = std::make_unique<InterpreterProcess>(
-                loop_, zmq_, entry.path().filename(), path, callbacks(id), owner->pid);
+                loop_, zmq_, entry.path().filename(), path, options_.takes_outputs, callbacks(id),
+                owner->pid);
             const auto spec = owner->spec;
             processes_[id] = {spec, agent::Adoption{}, std::move(process), std::move(owner)};
         }
@@ -187,7 +188,8 @@ private:
         const InterpreterId id{++last_id_};
         const auto token = fmt::format("{}i{}", life_, id.value);
         auto process = std::make_unique<InterpreterProcess>(
-            loop_, zmq_, token, options_.directory + "/" + token, callbacks(id));
+            loop_, zmq_, token, options_.directory + "/" + token, options_.takes_outputs,
+            callbacks(id));
         auto& slot = processes_[id] = {spec, std::move(adoption), std::move(process)};
         if (auto* zygote = zygote_of(spec)) {
             zygote->fork(token, slot.process->directory(), state_path_);

@@ -50,11 +50,13 @@ std::string env_json(const std::map<std::string, std::string>& env) {
 }  // namespace
 
 InterpreterProcess::InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token,
-                                       std::string directory, Callbacks callbacks, pid_t survivor)
+                                       std::string directory, ZmqPort::MayReceive takes_outputs,
+                                       Callbacks callbacks, pid_t survivor)
     : loop_(loop),
       zmq_(zmq),
       token_(std::move(token)),
       directory_(std::move(directory)),
+      takes_outputs_(std::move(takes_outputs)),
       callbacks_(std::move(callbacks)),
       phase_(survivor > 0 ? Phase::kAway : Phase::kForked),
       pid_(survivor) {
@@ -95,8 +97,10 @@ void InterpreterProcess::connect() {
     phase_ = Phase::kConnecting;
     const auto open = [this](ZmqKind kind, Channel channel, const std::string& identity) {
         const auto endpoint = fmt::format("ipc://{}/{}", directory_, jupyter::name(channel));
-        return std::make_unique<ZmqPort>(loop_, zmq_, kind, endpoint, identity,
-                                         [this, channel](Frames frames) { take(channel, frames); });
+        return std::make_unique<ZmqPort>(
+            loop_, zmq_, kind, endpoint, identity,
+            [this, channel](Frames frames) { take(channel, frames); },
+            channel == Channel::kIopub ? takes_outputs_ : ZmqPort::MayReceive{});
     };
     // stdin has the identity of shell: a kernel asks for input at the address of the request.
     iopub_ = open(ZmqKind::kSubscribe, Channel::kIopub, "");

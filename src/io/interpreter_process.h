@@ -33,7 +33,8 @@ public:
     };
 
     InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token, std::string directory,
-                       Callbacks callbacks, pid_t survivor = -1);
+                       ZmqPort::MayReceive takes_outputs, Callbacks callbacks,
+                       pid_t survivor = -1);
     ~InterpreterProcess();  // kills it
     InterpreterProcess(const InterpreterProcess&) = delete;
     InterpreterProcess& operator=(const InterpreterProcess&) = delete;
@@ -76,6 +77,7 @@ private:
     ZmqContext& zmq_;
     std::string token_;
     std::string directory_;
+    ZmqPort::MayReceive takes_outputs_;
     Callbacks callbacks_;
     Phase phase_ = Phase::kForked;
     pid_t pid_ = -1;

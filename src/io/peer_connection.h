@@ -68,6 +68,7 @@ public:
     std::uint64_t peer_incarnation() const { return peer_incarnation_; }  // once ready
     const std::string& address() const { return address_; }
     Instant since() const { return since_; }
+    std::size_t queued_bytes() const { return queued_bytes_; }
 
 private:
     enum class State : std::uint8_t { kHandshake, kHello, kReady, kClosed };

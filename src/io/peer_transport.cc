@@ -489,6 +489,10 @@ bool PeerTransport::connected(const HostId& peer) const {
     const Peer* found = impl_->find(peer);
     return found != nullptr && found->live != nullptr;
 }
+std::size_t PeerTransport::queued_bytes(const HostId& peer) const {
+    const Peer* found = impl_->find(peer);
+    return found != nullptr && found->live ? found->live->queued_bytes() : 0;
+}
 std::uint64_t PeerTransport::incarnation(const HostId& peer) const {
     const Peer* found = impl_->find(peer);
     return found != nullptr && found->live ? found->live->peer_incarnation() : 0;

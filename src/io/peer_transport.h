@@ -72,6 +72,7 @@ public:
     // and so does all else.
     void send(const HostId& to, FrameKind kind, Bytes payload);
     bool connected(const HostId& peer) const;
+    std::size_t queued_bytes(const HostId& peer) const;  // sent, and not yet with the system
     // Names the process at the other end of the connection: another one has another number. 0: not
     // connected.
     std::uint64_t incarnation(const HostId& peer) const;

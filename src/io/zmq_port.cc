@@ -16,6 +16,8 @@ namespace {
 constexpr int kSocketsMax = 65'536;
 constexpr int kMessagesPerTurn = 64;             // then others of the loop have their turn
 constexpr int kSubscriberMessagesMax = 100'000;  // for one that does not read; then it loses some
+constexpr int kAheadMessagesMax = 32;            // of a subscriber's reader
+constexpr std::chrono::milliseconds kHeldPause{5};
 constexpr int kLastWordsMs = 1000;               // for what was said just before the end
 
 int socket_type(ZmqKind kind) {
@@ -60,17 +62,21 @@ void* ZmqContext::native() { return context_; }
 
 class ZmqPort::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(EventLoop& loop, void* context, ZmqKind kind, OnMessage on_message)
-        : io_(*static_cast<boost::asio::io_context*>(loop.native())),
+    Impl(EventLoop& loop, void* context, ZmqKind kind, OnMessage on_message,
+         MayReceive may_receive)
+        : loop_(loop),
+          io_(*static_cast<boost::asio::io_context*>(loop.native())),
           socket_(zmq_socket(context, socket_type(kind))),
           wake_(io_),
-          on_message_(std::move(on_message)) {
+          on_message_(std::move(on_message)),
+          may_receive_(std::move(may_receive)) {
         NBOS_CHECK(socket_ != nullptr, "no ZeroMQ socket left: raise the limit of open files");
         const int zero = 0;  // no linger; no high-water mark: what would be dropped is output
         zmq_setsockopt(socket_, ZMQ_LINGER, &zero, sizeof zero);
         zmq_setsockopt(socket_, ZMQ_RCVHWM, &zero, sizeof zero);
         zmq_setsockopt(socket_, ZMQ_SNDHWM, &zero, sizeof zero);
         if (kind == ZmqKind::kSubscribe) {
+            zmq_setsockopt(socket_, ZMQ_RCVHWM, &kAheadMessagesMax, sizeof kAheadMessagesMax);
             zmq_setsockopt(socket_, ZMQ_SUBSCRIBE, "", 0);
         } else if (kind == ZmqKind::kPublish) {
             zmq_setsockopt(socket_, ZMQ_SNDHWM, &kSubscriberMessagesMax,
@@ -139,6 +145,10 @@ private:
         boost::asio::post(io_, [self = shared_from_this()] { self->drain(); });
     }
 
+    void drain_later() {
+        loop_.after(kHeldPause, [self = shared_from_this()] { self->drain(); });
+    }
+
     void drain() {
         draining_ = true;
         int received = 0;
@@ -147,6 +157,10 @@ private:
             if ((now & ZMQ_POLLOUT) != 0 && !outbox_.empty()) {
                 send_front();
             } else if ((now & ZMQ_POLLIN) != 0) {
+                if (may_receive_ && !may_receive_()) {
+                    drain_later();
+                    return;
+                }
                 if (received++ == kMessagesPerTurn) {
                     drain_soon();
                     return;
@@ -208,18 +222,21 @@ private:
                          });
     }
 
+    EventLoop& loop_;
     boost::asio::io_context& io_;
     void* socket_;
     boost::asio::posix::stream_descriptor wake_;
     OnMessage on_message_;
+    MayReceive may_receive_;
     std::deque<Frames> outbox_;
     bool armed_ = false;
     bool draining_ = false;
 };
 
 ZmqPort::ZmqPort(EventLoop& loop, ZmqContext& context, ZmqKind kind, const std::string& endpoint,
-                 const std::string& identity, OnMessage on_message)
-    : impl_(std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message))) {
+                 const std::string& identity, OnMessage on_message, MayReceive may_receive)
+    : impl_(std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message),
+                                   std::move(may_receive))) {
     impl_->open(endpoint, identity);
 }
 
@@ -227,7 +244,8 @@ ZmqPort::ZmqPort(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<ZmqPort>> ZmqPort::bind(EventLoop& loop, ZmqContext& context, ZmqKind kind,
                                                const std::string& endpoint, OnMessage on_message) {
-    auto impl = std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message));
+    auto impl = std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message),
+                                       MayReceive{});
     std::unique_ptr<ZmqPort> port(new ZmqPort(impl));  // its constructor is private
     if (auto bound = impl->bind(endpoint); !bound) {
         return std::move(bound).error();

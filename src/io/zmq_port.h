@@ -4,7 +4,9 @@
 // drained after every wake-up and after every send until neither direction can go on.
 //
 // Threads  Loop thread only; on_message runs from the loop, never from inside send().
-// Limits   The outbox grows while the peer does not read; the caller bounds what it sends.
+// Limits   The outbox grows while the peer does not read; the caller bounds what it sends. A
+//          subscriber takes few messages ahead of its reader: a publisher that waits (and does not
+//          drop) is held up.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +41,13 @@ enum class ZmqKind : std::uint8_t { kDealer, kSubscribe, kRouter, kReply, kPubli
 class ZmqPort {
 public:
     using OnMessage = std::function<void(Frames)>;
+    using MayReceive = std::function<bool()>;
 
-    // Connects; `identity` may be empty. A peer that is not there yet is waited for.
+    // Connects; `identity` may be empty. A peer that is not there yet is waited for. While
+    // `may_receive` (empty: always) says no, messages stay with the other side: asked again every
+    // few milliseconds.
     ZmqPort(EventLoop& loop, ZmqContext& context, ZmqKind kind, const std::string& endpoint,
-            const std::string& identity, OnMessage on_message);
+            const std::string& identity, OnMessage on_message, MayReceive may_receive = {});
     // Binds. kIo with the endpoint and the reason. What was sent last still leaves, for a second,
     // when the port and its context are destroyed.
     static Result<std::unique_ptr<ZmqPort>> bind(EventLoop& loop, ZmqContext& context, ZmqKind kind,
