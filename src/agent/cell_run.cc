@@ -72,7 +72,9 @@ CellRun::Relay CellRun::take(const jupyter::Message& message) {
         }
         return Relay::kNow;
     }
-    if (message.channel == jupyter::Channel::kIopub) {
+    if (message.channel == jupyter::Channel::kStdin) {
+        question_ = message;
+    } else if (message.channel == jupyter::Channel::kIopub) {
         if (type == "status") {
             // The gateway says busy when the claim stands, and idle when the result is committed.
             idle_ = idle_ || jupyter::string_field(message.content, "execution_state") == "idle";
@@ -81,6 +83,19 @@ CellRun::Relay CellRun::take(const jupyter::Message& message) {
         keep_output(message, type);
     }
     return Relay::kNow;
+}
+
+// Clients that name no question answer the one that is asked.
+bool CellRun::take_answer(const jupyter::Message& input_reply) {
+    const auto parent = jupyter::parse_header(input_reply.parent_header);
+    if (question_ && parent && parent->msg_type == "input_request") {
+        const auto asked = jupyter::parse_header(question_->header);
+        if (asked && asked->msg_id != parent->msg_id) {
+            return false;
+        }
+    }
+    question_.reset();
+    return true;
 }
 
 void CellRun::keep_output(const jupyter::Message& message, const std::string& type) {

@@ -51,6 +51,12 @@ public:
     // The tail that is kept of them.
     std::vector<jupyter::Message> outputs() const;
 
+    // What its code waits for: the input_request that has no answer yet.
+    const std::optional<jupyter::Message>& question() const { return question_; }
+    // Whether it may be passed on: the answer to another question than this one may not.
+    bool take_answer(const jupyter::Message& input_reply);
+    void interrupted() { question_.reset(); }
+
     bool idle() const { return idle_; }  // the interpreter has closed the cell's outputs
     bool complete() const { return delta_ && reply_ && idle_; }
     const std::optional<Bytes>& delta() const { return delta_; }
@@ -68,6 +74,7 @@ private:
     CellRunLimits limits_;
     std::optional<Bytes> delta_;
     std::optional<jupyter::Message> reply_;
+    std::optional<jupyter::Message> question_;
     bool idle_ = false;
     bool proposed_ = false;
     std::deque<std::string> outputs_;  // encoded

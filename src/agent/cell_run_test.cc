@@ -47,6 +47,35 @@ TEST(CellRun, HoldsTheReplyAndStatusAndRelaysOutputs) {
     EXPECT_EQ(run.take(message(Channel::kStdin, "input_request", "{}")), CellRun::Relay::kNow);
 }
 
+jupyter::Message asked(const std::string& id) {
+    auto question = message(Channel::kStdin, "input_request", "{}");
+    question.header = R"({"msg_id": ")" + id + R"(", "msg_type": "input_request"})";
+    return question;
+}
+
+jupyter::Message answer_to(const std::string& id) {
+    auto answer = message(Channel::kStdin, "input_reply", "{}");
+    answer.parent_header = id.empty() ? "{}" : asked(id).header;
+    return answer;
+}
+
+TEST(CellRun, KeepsAQuestionUntilItIsAnsweredOrInterrupted) {
+    auto run = new_run();
+    EXPECT_FALSE(run.question());
+    run.take(asked("q1"));
+    EXPECT_EQ(run.question()->header, asked("q1").header);
+    EXPECT_FALSE(run.take_answer(answer_to("q0"))) << "the answer to the question before came late";
+    EXPECT_TRUE(run.question());
+    EXPECT_TRUE(run.take_answer(answer_to("q1")));
+    EXPECT_FALSE(run.question());
+    run.take(asked("q2"));
+    EXPECT_TRUE(run.take_answer(answer_to(""))) << "clients need not say which one they answer";
+    EXPECT_FALSE(run.question());
+    run.take(asked("q3"));
+    run.interrupted();
+    EXPECT_FALSE(run.question());
+}
+
 TEST(CellRun, CutsALargeDeltaIntoNumberedPartsBeforeTheResult) {
     auto run = new_run({.slice_bytes = 4});
     run.take_delta(Bytes::copy("0123456789"));

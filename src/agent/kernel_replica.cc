@@ -602,6 +602,9 @@ void KernelReplica::report() {
         ports_.gateways.send(
             cluster::KernelOutput{kernel_, run_->claim().fence, std::move(output)});
     }
+    if (const auto& question = run_->question()) {
+        ports_.gateways.send(cluster::KernelOutput{kernel_, run_->claim().fence, *question});
+    }
 }
 
 }  // namespace nbos::agent

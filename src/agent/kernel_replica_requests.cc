@@ -19,13 +19,15 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
                       header->msg_type == "execute_request";
     if (cell) {
         submit(message);
-    } else {
+    } else if (message.message.channel != jupyter::Channel::kStdin || !run_ ||
+               run_->take_answer(message.message)) {
         to_interpreter(message.message);
     }
 }
 
 void KernelReplica::handle(const cluster::Interrupt& request) {
     if (run_ && started_ && interpreter_.id()) {
+        run_->interrupted();
         ports_.interpreters.interrupt(*interpreter_.id());
     } else if (!machine_.standing()) {
         for (const auto& cell : machine_.queue()) {

@@ -82,10 +82,10 @@ void ClientTable::open(ClientId id, Client client, const Missing& missing) {
     }
 }
 
-void ClientTable::name_session(ClientId id, const std::string& session, const Missing& missing) {
+bool ClientTable::name_session(ClientId id, const std::string& session, const Missing& missing) {
     const auto found = clients_.find(id);
     if (found == clients_.end() || session.empty() || found->second.is_of(session)) {
-        return;
+        return false;
     }
     auto& client = found->second;
     if (client.session.empty()) {
@@ -94,6 +94,7 @@ void ClientTable::name_session(ClientId id, const std::string& session, const Mi
         client.speaks_for.insert(session);
     }
     replay(client, session, missing);
+    return true;
 }
 
 void ClientTable::replay(Client client, const std::string& session, const Missing& missing) {
@@ -190,19 +191,22 @@ void ClientTable::broadcast(const jupyter::Message& message, const Wanted& wante
     }
 }
 
+bool ClientTable::reach(ClientId id, const std::string& session, const jupyter::Message& message) {
+    auto found = clients_.find(id);
+    if (found == clients_.end()) {
+        found = std::find_if(clients_.begin(), clients_.end(),
+                             [&](const auto& other) { return other.second.is_of(session); });
+    }
+    if (found == clients_.end()) {
+        return false;
+    }
+    transmit(found->second, message);
+    return true;
+}
+
 void ClientTable::send(ClientId id, const std::string& session, const jupyter::Message& message,
                        Instant now) {
-    if (const auto found = clients_.find(id); found != clients_.end()) {
-        transmit(found->second, message);
-        return;
-    }
-    for (const auto& [other, client] : clients_) {
-        if (client.is_of(session)) {
-            transmit(client, message);
-            return;
-        }
-    }
-    if (!session.empty()) {
+    if (!reach(id, session, message) && !session.empty()) {
         keep(kept_for(session, now), std::make_shared<const jupyter::Message>(message));
     }
 }

@@ -75,7 +75,8 @@ public:
     void open(ClientId id, Client client, const Missing& missing);
     void close(ClientId id, Instant now);
     void expect(const std::string& session, Instant now);  // keeps messages for it from now on
-    void name_session(ClientId id, const std::string& session, const Missing& missing);
+    // Whether it is a new one to this client.
+    bool name_session(ClientId id, const std::string& session, const Missing& missing);
     void close_all(std::uint16_t code, std::string_view reason);
 
     // To every client, and to what is kept for those that are away.
@@ -86,6 +87,8 @@ public:
     // To one client; when it has gone to another connection of its session; else kept for it.
     void send(ClientId id, const std::string& session, const jupyter::Message& message,
               Instant now);
+    // The same, but false instead of keeping it.
+    bool reach(ClientId id, const std::string& session, const jupyter::Message& message);
     bool knows(const std::string& session) const;  // connected, or away with messages kept
     void forget_old(Instant now);
 

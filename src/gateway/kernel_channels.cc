@@ -64,6 +64,7 @@ ClientTable::Missing KernelChannels::missing() const {
 void KernelChannels::open(ClientId id, ClientTable::Client client) {
     const auto session = client.session;
     clients_.open(id, std::move(client), missing());
+    ask_again(id);
     recall(session);
     touch();
 }
@@ -106,7 +107,9 @@ void KernelChannels::receive(ClientId id, std::string_view payload, bool binary)
 
 void KernelChannels::take(ClientId id, jupyter::Message message) {
     auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
-    clients_.name_session(id, header.session, missing());
+    if (clients_.name_session(id, header.session, missing())) {
+        ask_again(id);
+    }
     recall(header.session);
     if (message.channel == Channel::kStdin) {
         take_input(message);
@@ -256,15 +259,6 @@ void KernelChannels::take_shutdown(ClientId id, const jupyter::Message& message,
             answer();
         }
     });
-}
-
-// The cell that asked for input runs where the question came from.
-void KernelChannels::take_input(const jupyter::Message& message) {
-    touch();
-    const auto target = stdin_host_ ? stdin_host_ : view_.owner();
-    if (target) {
-        shared_.link.send(*target, cluster::ClientMessage{kernel_, message});
-    }
 }
 
 KernelChannels::Request* KernelChannels::find_request(const std::string& session,

@@ -80,6 +80,7 @@ public:
     void status_changed();  // the view has changed
     // Its interpreter ended, and what was asked of it with it.
     void interpreter_lost(const HostId& host);
+    void interrupted();  // nobody waits for input any more
 
     // While a restart is under way nothing is sent; what was asked before it ends as aborted.
     void begin_restart();
@@ -124,6 +125,10 @@ private:
                         const jupyter::Header& header);
     void take_shutdown(ClientId id, const jupyter::Message& message, const jupyter::Header& header);
     void take_input(const jupyter::Message& message);
+    void ask(const HostId& from, const cluster::KernelOutput& output,
+             const jupyter::Header& parent);
+    void ask_again(ClientId id);
+    void send_answer(PendingCell::Question& question, const HostId& to);
     bool answer_kernel_info(ClientId id, const jupyter::Message& message,
                             const jupyter::Header& header);
 

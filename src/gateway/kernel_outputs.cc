@@ -35,13 +35,9 @@ void KernelChannels::output(const HostId& from, const cluster::KernelOutput& out
         case Channel::kIopub:
             show(from, output, parent);
             break;
-        case Channel::kStdin: {
-            stdin_host_ = from;
-            const auto* cell = cells_.find(parent.session, parent.msg_id);
-            clients_.send(cell == nullptr ? ClientId{} : cell->client, parent.session,
-                          output.message, now());
+        case Channel::kStdin:
+            ask(from, output, parent);
             break;
-        }
         case Channel::kShell:
         case Channel::kControl:
             reply(from, output, parent);

@@ -204,10 +204,12 @@ void KernelService::replica_not_started(KernelId id, ReplicaId replica, const st
 }
 
 void KernelService::interrupt(KernelId id, Done done) {
-    if (find(id) == nullptr) {
+    auto* interrupted = find(id);
+    if (interrupted == nullptr) {
         done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "no such kernel"});
         return;
     }
+    interrupted->channels.interrupted();
     const auto route = [this, id]() -> std::optional<HostId> {
         const auto* kernel = find(id);
         if (kernel == nullptr) {

@@ -55,6 +55,17 @@ struct PendingCell {
     ReplicaId leader;  // when it was sent
     Instant sent_at{};
 
+    // For input, until it has another or the cell ends. Told again to its session when that
+    // connects and there is no answer; the answer is sent again when the executor asks over a new
+    // connection.
+    struct Question {
+        std::string id;
+        jupyter::Message message;
+        std::optional<jupyter::Message> answer;
+        std::uint64_t answered_over = 0;  // which connection to the executor
+    };
+    std::optional<Question> question;
+
     ShownIds shown;
     HeldOutputs held;               // behind the limit of messages
     std::size_t elided_bytes = 0;   // above the limit of bytes: the rest of it is left out

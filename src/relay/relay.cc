@@ -142,8 +142,8 @@ void Relay::opened() {
             refuse(request, "AnswerLost",
                    "the connection to the gateway was lost while the kernel worked on this");
         }
-        if (input_) {  // a kernel that has it already throws a second one away when it asks next
-            ports_.kernel.send(*input_);
+        if (question_) {
+            question_->answered_here = false;
         }
     }
     send_unsent();
@@ -159,8 +159,11 @@ void Relay::send_unsent() {
         request->sent = true;
         ports_.kernel.send(request->message);
         if (request->message.channel == Channel::kStdin) {
-            // Nobody answers it. The table has no say in when it is to be sent again: see opened().
-            input_ = request->message;
+            // Nobody answers it. The table has no say in when it is to be sent again: see ask().
+            if (question_) {
+                question_->answer = request->message;
+                question_->answered_here = true;
+            }
             requests_.take_reply(request->header);
             requests_.show_status(request->header, false);
         }
@@ -169,22 +172,35 @@ void Relay::send_unsent() {
 
 void Relay::from_gateway(const jupyter::Message& message) {
     const auto parent = jupyter::parse_header(message.parent_header).value_or(jupyter::Header{});
-    input_.reset();
     if (message.channel == Channel::kIopub) {
         show(message, parent);
         return;
     }
     if (message.channel == Channel::kStdin) {
-        if (const auto* request = requests_.find(parent.session, parent.msg_id)) {
-            ports_.clients.send({request->identities, message});
-        } else {
-            log_warning("relay", "a question for input belongs to no request of a local client");
-        }
+        ask(message, parent);
         return;
     }
     if (auto identities = requests_.take_reply(parent)) {
         ports_.clients.send({std::move(*identities), message});
     }
+}
+
+void Relay::ask(const jupyter::Message& message, const jupyter::Header& parent) {
+    const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
+    const auto id = parent.session + ' ' + parent.msg_id + ' ' + header.msg_id;
+    if (question_ && question_->id == id) {  // the local client was asked before
+        if (question_->answer && !std::exchange(question_->answered_here, true)) {
+            ports_.kernel.send(*question_->answer);
+        }
+        return;
+    }
+    const auto* request = requests_.find(parent.session, parent.msg_id);
+    if (request == nullptr) {
+        log_warning("relay", "a question for input belongs to no request of a local client");
+        return;
+    }
+    question_ = Question{.id = id, .answer = std::nullopt};
+    ports_.clients.send({request->identities, message});
 }
 
 void Relay::show(const jupyter::Message& message, const jupyter::Header& parent) {

@@ -93,6 +93,7 @@ private:
     void shut_down(bool restart, const std::function<void()>& answer);
     void refuse(const Request& request, std::string_view ename, std::string_view why);
     void send_unsent();
+    void ask(const jupyter::Message& message, const jupyter::Header& parent);
     void show(const jupyter::Message& message, const jupyter::Header& parent);
     void publish(const jupyter::Message& message, std::string topic);
     void publish(const jupyter::Message& message);
@@ -102,8 +103,15 @@ private:
     RelayOptions options_;
     Ports ports_;
     RequestTable requests_;
-    std::optional<jupyter::Message> input_;  // given to the kernel, which has not gone on since
-    std::string session_;                    // the kernel's
+    // For input, the last one that a local client was asked. The gateway asks it again over a new
+    // connection as long as it has no answer.
+    struct Question {
+        std::string id;
+        std::optional<jupyter::Message> answer;
+        bool answered_here = false;  // over the present connection
+    };
+    std::optional<Question> question_;
+    std::string session_;  // the kernel's
     std::deque<jupyter::Addressed> held_;
     std::set<std::string> shown_;
     std::deque<std::string> shown_order_;

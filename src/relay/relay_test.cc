@@ -187,16 +187,29 @@ TEST_F(Relays, RefuseWhatIsTooMuch) {
                                     "iopub kernel.K.status status idle < m3"));
 }
 
-TEST_F(Relays, GiveAnInputAgainUnlessTheKernelHasGoneOn) {
+TEST_F(Relays, AskALocalClientOnceAndGiveALostAnswerAgain) {
     begin();
+    ask("execute_request", "m1");
+    hear(Channel::kStdin, "input_request", "q1", "m1");
+    EXPECT_THAT(told(), ElementsAre("stdin me input_request < m1"));
+    relay_.lost();
+    relay_.opened();
+    asked();
+    hear(Channel::kStdin, "input_request", "q1", "m1");  // by the gateway, over the new connection
+    EXPECT_THAT(told(), IsEmpty());
     ask("input_reply", "i1", "{}", Channel::kStdin);
+    EXPECT_THAT(asked(), ElementsAre("input_reply i1"));
+    hear(Channel::kStdin, "input_request", "q1", "m1");
+    EXPECT_THAT(asked(), IsEmpty());  // the answer is on its way
     relay_.lost();
     relay_.opened();
-    EXPECT_THAT(asked(), ElementsAre("input_reply i1", "input_reply i1"));
+    EXPECT_THAT(asked(), ElementsAre("execute_request m1"));
     hear(Channel::kIopub, "stream", "1", "m1");
-    relay_.lost();
-    relay_.opened();
-    EXPECT_THAT(asked(), IsEmpty());
+    hear(Channel::kStdin, "input_request", "q1", "m1");  // so the answer was lost
+    EXPECT_THAT(asked(), ElementsAre("input_reply i1"));
+    told();
+    hear(Channel::kStdin, "input_request", "q2", "m1");
+    EXPECT_THAT(told(), ElementsAre("stdin me input_request < m1"));
 }
 
 TEST_F(Relays, DeleteTheKernelOnShutdown) {

@@ -137,3 +137,74 @@ def test_a_browser_behind_jupyter_server_notices_nothing(cluster, tmp_path):
     finally:
         front.stop()
         cluster.forget(kernel)
+
+
+# ---- questions for input ----
+
+ASKS = "first = input('first? ')\nprint('got', first, flush=True)\nsecond = input('second? ')\nfirst + second"
+
+
+def is_question(message):
+    return message["header"]["msg_type"] == "input_request"
+
+
+def questions(messages):
+    return [m["content"]["prompt"] for m in messages if is_question(m)]
+
+
+def answer(conversation, question, value):
+    conversation.send("input_reply", {"value": value, "status": "ok"}, "stdin", question["header"])
+
+
+def test_a_question_is_asked_again_of_its_session_only(cluster, kernel):
+    conversation = cluster.connect(kernel)
+    cell = conversation.submit(ASKS)
+    conversation.wait_for(is_question)
+    cluster.kill_gateway()
+    until_closed(conversation)
+    stranger = connect_again(cluster, kernel, "a-stranger")
+    again = connect_again(cluster, kernel, conversation.session)
+    question = again.wait_for(is_question)
+    answer(again, question, "one ")
+    second = again.wait_for(is_question)
+    assert (question["content"]["prompt"], second["content"]["prompt"]) == ("first? ", "second? ")
+    # What is answered is not asked again; what is not is, also when only the connection breaks.
+    again.drop()
+    third = connect_again(cluster, kernel, conversation.session)
+    second = third.wait_for(is_question)
+    cluster.kill_gateway()
+    until_closed(third)
+    fourth = connect_again(cluster, kernel, conversation.session)
+    asked = fourth.wait_for(is_question)
+    assert asked["header"]["msg_id"] == second["header"]["msg_id"]
+    answer(fourth, asked, "two")
+    run = fourth.finish(cell)
+    assert run.text.endswith("'one two'"), run
+    for client, wanted in ((again, ["first? ", "second? "]), (third, ["second? "]),
+                           (fourth, ["second? "]), (stranger, [])):
+        assert questions(client.seen) == wanted
+    assert fourth.execute("first, second").text == "('one ', 'two')"
+
+
+def test_a_question_that_comes_while_no_gateway_is_there_is_asked(cluster, kernel):
+    conversation = cluster.connect(kernel)
+    cell = conversation.submit("import time\nprint('on', flush=True)\ntime.sleep(0.3)\ninput('who? ')")
+    conversation.wait_for(lambda m: m["header"]["msg_type"] == "stream")
+    cluster.kill_gateway()
+    assert questions(until_closed(conversation)) == []
+    again = connect_again(cluster, kernel, conversation.session)
+    answer(again, again.wait_for(is_question), "me")
+    assert again.finish(cell).text == "'me'"
+    assert questions(again.seen) == ["who? "]
+
+
+def test_an_answer_that_the_gateway_took_is_not_asked_for_again(cluster, kernel):
+    conversation = cluster.connect(kernel)
+    cell = conversation.submit("name = input('who? ')\nprint('on', flush=True)\nimport time; time.sleep(3)\nname")
+    answer(conversation, conversation.wait_for(is_question), "me")
+    conversation.wait_for(lambda m: m["header"]["msg_type"] == "stream")
+    cluster.kill_gateway()
+    until_closed(conversation)
+    again = connect_again(cluster, kernel, conversation.session)
+    run = again.finish(cell)
+    assert run.text.endswith("'me'") and questions(again.seen) == []

@@ -278,6 +278,32 @@ def test_a_reply_that_was_said_meanwhile_arrives(cluster, relays, cable):
         assert conversation.execute("x", timeout=60).text == "5"
 
 
+def test_an_input_survives_a_lost_connection(cluster, relays, cable):
+    relay = relays("--gateway", cable.url, environment={"NBOS_TOKEN": cluster.token})
+    with relay.client() as client:
+        conversation = conversation_with(client)
+        for _ in range(5):
+            done = conversation.execute("print('go', flush=True)\nprint(input('? ') * 2)",
+                                        answers=["ab"], timeout=60, during=lambda _: cable.cut())
+            assert done.text == "go\nabab\n"
+
+
+def test_a_question_that_waits_is_asked_once_and_its_answer_goes_on(cluster, relays, cable):
+    relay = relays("--gateway", cable.url, environment={"NBOS_TOKEN": cluster.token})
+    with relay.client() as client:
+        conversation = conversation_with(client)
+        cell = conversation.submit("print(input('? ') * 2)")
+        question = conversation.wait_for(lambda m: m["header"]["msg_type"] == "input_request")
+        accepted = cable.accepted
+        cable.cut()
+        poll("it has connected again", lambda: cable.accepted > accepted, 30)
+        assert not [m for m in conversation.drain(1.0)
+                    if m["header"]["msg_type"] == "input_request"], "its user sees it already"
+        conversation.send("input_reply", {"value": "ab", "status": "ok"}, "stdin",
+                          question["header"])
+        assert conversation.finish(cell, timeout=60).text == "abab\n"
+
+
 # ---- bad input ----
 
 def relay_says(*arguments, environment=None, folder=None):

@@ -1,0 +1,83 @@
+// Questions for input: asked of whoever asked for the cell, once on each of its connections, until
+// there is an answer; and an answer that was lost on its way to the cell is sent again.
+//
+// The agent of the executor keeps the question, too, and asks it of a gateway that has just come.
+#include <utility>
+
+#include "base/log.h"
+#include "gateway/kernel_channels.h"
+
+namespace nbos::gateway {
+
+void KernelChannels::ask(const HostId& from, const cluster::KernelOutput& output,
+                         const jupyter::Header& parent) {
+    const auto& message = output.message;
+    const auto header = jupyter::parse_header(message.header).value_or(jupyter::Header{});
+    if (ended_.contains(parent.session, parent.msg_id)) {
+        return;
+    }
+    stdin_host_ = from;
+    auto* cell = cells_.find(parent.session, parent.msg_id);
+    if (cell == nullptr && output.fence == replica::Fence{}) {
+        clients_.reach({}, parent.session, message);  // no cell asks
+        return;
+    }
+    if (cell == nullptr) {
+        cell = &foreign_cell(parent.session, parent.msg_id, message.parent_header);
+    }
+    auto& question = cell->question;
+    if (!question || question->id != header.msg_id) {
+        question = PendingCell::Question{.id = header.msg_id, .message = message};
+        clients_.reach(cell->client, cell->session, message);
+    } else if (question->answer && question->answered_over != shared_.hosts.connection(from)) {
+        send_answer(*question, from);
+    }
+}
+
+// A client that has just come, or has just named a session.
+void KernelChannels::ask_again(ClientId id) {
+    const auto client = clients_.clients().find(id);
+    if (client == clients_.clients().end()) {
+        return;
+    }
+    for (const auto& cell : cells_.all()) {
+        if (cell.question && !cell.question->answer && client->second.is_of(cell.session)) {
+            clients_.reach(id, cell.session, cell.question->message);
+        }
+    }
+}
+
+// The cell that asked for input runs where the question came from.
+void KernelChannels::take_input(const jupyter::Message& message) {
+    touch();
+    const auto target = stdin_host_ ? stdin_host_ : view_.owner();
+    if (!target) {
+        return;
+    }
+    for (auto& cell : cells_.all()) {
+        if (cell.question && cell.question->answer) {
+            log_debug("gateway", "kernel {}: a question was answered twice; the second is dropped",
+                      kernel_.value.str());
+            return;
+        }
+        if (cell.question) {
+            cell.question->answer = message;
+            send_answer(*cell.question, *target);
+            return;
+        }
+    }
+    shared_.link.send(*target, cluster::ClientMessage{kernel_, message});
+}
+
+void KernelChannels::send_answer(PendingCell::Question& question, const HostId& to) {
+    question.answered_over = shared_.hosts.connection(to);
+    shared_.link.send(to, cluster::ClientMessage{kernel_, *question.answer});
+}
+
+void KernelChannels::interrupted() {
+    for (auto& cell : cells_.all()) {
+        cell.question.reset();
+    }
+}
+
+}  // namespace nbos::gateway
