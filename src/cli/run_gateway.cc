@@ -209,6 +209,8 @@ public:
         transport_->send(host, io::FrameKind::kRpc, cluster::encode(rpc));
     }
 
+    bool hesitates(const HostId& host) const override { return transport_->hesitates(host); }
+
 private:
     Status open_transport() {
         auto tls = io::issue(options_.pki_dir, options_.id);

@@ -12,6 +12,7 @@ using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::milliseconds;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 class Channels : public GatewayHarness {
@@ -298,6 +299,44 @@ TEST_F(Channels, InputIsAskedOfTheRequesterAndAnsweredWhereTheCellRuns) {
     EXPECT_THAT(other.take(), IsEmpty());
     asker.send("stdin", "input_reply", "i1", R"({"value": "x"})");
     EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+}
+
+TEST_F(Channels, ACellDoesNotWaitForAHostThatHesitates) {
+    group_.executor = 1;
+    report(group_);
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
+    link_.hesitating = {"h1", "h2"};
+    advance(milliseconds(100));
+    EXPECT_THAT(cells_sent(), ElementsAre("h3 m1"));
+    advance(milliseconds(1'000));
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    client.execute("m2");
+    EXPECT_THAT(cells_sent(), ElementsAre("h3 m2"));
+    link_.hesitating = {};  // it was only slow
+    client.execute("m3");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1", "h1 m2", "h1 m3"));  // in their order
+}
+
+TEST_F(Channels, ARunningCellKeepsItsHostWhateverThatDoesNotSay) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    client.execute("m2");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m1", "h1 m2"));
+    link_.hesitating = {"h1"};
+    advance(milliseconds(3'000));
+    EXPECT_THAT(cells_sent(), IsEmpty());
+}
+
+TEST_F(Channels, WhenAllHostsHesitateTheOwnerIsAsked) {
+    group_.executor = 2;
+    report(group_);
+    link_.hesitating = {"h1", "h2", "h3"};
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 m1"));
 }
 
 TEST_F(Channels, AQuestionIsAskedAgainOverANewConnectionUntilItIsAnswered) {

@@ -292,6 +292,18 @@ void KernelChannels::end_request(Request& request, std::string_view why) {
     request.replied = request.idle = true;
 }
 
+// While no cell runs and nothing was heard of the owner for a moment, another replica: if the owner
+// is gone the others are about to elect, and if it is only slow the log settles who executes.
+std::optional<HostId> KernelChannels::next_executor() const {
+    const auto hesitates = [this](const HostId& host) { return shared_.link.hesitates(host); };
+    const auto owner = view_.owner();
+    if (!owner || cells_.running() != nullptr || !hesitates(*owner)) {
+        return owner;
+    }
+    const auto other = view_.owner([&](const HostId& host) { return !hesitates(host); });
+    return other ? other : owner;
+}
+
 void KernelChannels::pump() {
     const auto target = view_.owner();
     if (restarting_ || !failure_.empty() || !target) {
@@ -316,16 +328,18 @@ void KernelChannels::pump() {
         }
     }
     forget_done_requests();
-    pump_cells(*target, connection);
+    pump_cells(*next_executor());
 }
 
 // In the order in which they were asked for: a cell that goes to another host than the ones before
 // it takes those along, as one that is lost on its way there must not run after it. What is in the
 // log already is void there.
-void KernelChannels::pump_cells(const HostId& target, std::uint64_t connection) {
+void KernelChannels::pump_cells(const HostId& target) {
+    const auto connection = shared_.hosts.connection(target);
     std::vector<PendingCell*> before;
     for (auto& cell : cells_.all()) {
-        if (PendingCells::due(cell, target, shared_.hosts, view_, now())) {
+        const bool hesitates = shared_.link.hesitates(cell.sent_to);
+        if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
             for (auto* earlier : std::exchange(before, {})) {
                 send_cell(*earlier, target);
             }

@@ -168,7 +168,8 @@ private:
     void say_notice(const PendingCell& cell);
 
     void pump();  // sends what is due
-    void pump_cells(const HostId& target, std::uint64_t connection);
+    std::optional<HostId> next_executor() const;
+    void pump_cells(const HostId& target);
     void send_cell(PendingCell& cell, const HostId& target);
     Request* find_request(const std::string& session, const std::string& msg_id);
     void forget_done_requests();

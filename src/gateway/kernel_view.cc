@@ -100,6 +100,10 @@ std::string KernelView::process(const HostId& host) const {
 }
 
 std::optional<HostId> KernelView::owner() const {
+    return owner([](const HostId&) { return true; });
+}
+
+std::optional<HostId> KernelView::owner(const std::function<bool(const HostId&)>& may) const {
     const auto running = executor();
     if (preferred_ && (preferred_ == running || !hosts_->up(*preferred_))) {
         preferred_.reset();
@@ -115,7 +119,7 @@ std::optional<HostId> KernelView::owner() const {
     }
     for (const auto wanted : {Fitness::kReady, Fitness::kPresent}) {
         for (const auto& host : order) {
-            if (fitness(host) == wanted) {
+            if (fitness(host) == wanted && may(host)) {
                 return host;
             }
         }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ public:
     // Who takes the kernel's messages: the last executor, else the leader, else any replica; one
     // with a live interpreter before one without. nullopt: no host of the kernel is connected.
     std::optional<HostId> owner() const;
+    // The same among the hosts that `may` allows.
+    std::optional<HostId> owner(const std::function<bool(const HostId&)>& may) const;
     // The host of the running or last executor, connected or not.
     std::optional<HostId> executor() const;
     std::optional<HostId> host_of(ReplicaId replica) const;

@@ -69,8 +69,8 @@ const PendingCell* PendingCells::running() const {
     return found == cells_.end() ? nullptr : &*found;
 }
 
-bool PendingCells::due(const PendingCell& cell, const HostId& target, const HostTable& hosts,
-                       const KernelView& view, Instant now) {
+bool PendingCells::due(const PendingCell& cell, const HostId& target, bool hesitates,
+                       const HostTable& hosts, const KernelView& view, Instant now) {
     if (cell.foreign) {
         return false;
     }
@@ -84,6 +84,9 @@ bool PendingCells::due(const PendingCell& cell, const HostId& target, const Host
     const auto* status = view.best();
     const bool new_leader = status != nullptr && status->leader != cell.leader;
     if (new_leader && target != cell.sent_to && now - cell.sent_at > kRepeatNewLeader) {
+        return true;
+    }
+    if (!cell.busy && hesitates && target != cell.sent_to) {
         return true;
     }
     return !cell.busy && now - cell.sent_at > kRepeatUnstarted;

@@ -95,9 +95,9 @@ public:
     std::size_t size() const { return cells_.size(); }
     const PendingCell* running() const;  // the first whose busy has been sent
 
-    // Whether `cell` must be sent (again) to `target` now.
-    static bool due(const PendingCell& cell, const HostId& target, const HostTable& hosts,
-                    const KernelView& view, Instant now);
+    // Whether `cell` must be sent (again) to `target` now. `hesitates`: who has it does.
+    static bool due(const PendingCell& cell, const HostId& target, bool hesitates,
+                    const HostTable& hosts, const KernelView& view, Instant now);
 
 private:
     std::list<PendingCell> cells_;

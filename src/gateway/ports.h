@@ -14,6 +14,8 @@ class AgentLink {
 public:
     virtual ~AgentLink() = default;
     virtual void send(const HostId& host, const cluster::Rpc& rpc) = 0;
+    // It is connected, but has not said a word for a second: slow, or about to be lost.
+    virtual bool hesitates(const HostId&) const { return false; }
 };
 
 // One JSON text that outlives the gateway process: its own tables (sessions, kernels' names).

@@ -108,6 +108,7 @@ void PeerConnection::read_more() {
 
 void PeerConnection::on_read(std::size_t size) {
     heard_ = clock_.now();
+    hesitates_ = false;
     tls_.feed(std::string_view(raw_).substr(0, size));
     if (state_ == State::kHandshake && !shake_hands()) {
         if (state_ != State::kClosed) {
@@ -364,6 +365,7 @@ void PeerConnection::tick(bool forgiving) {
             std::chrono::duration_cast<std::chrono::milliseconds>(now - heard_).count()));
         return;
     }
+    hesitates_ = !forgiving && now - heard_ > limits_.hesitation;
     if (now - sent_ >= limits_.ping_interval && !writing_) {
         queue(kPingKind, {});
     }

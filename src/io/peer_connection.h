@@ -32,6 +32,7 @@ struct ConnectionLimits {
     std::size_t queued_bytes_max;
     std::chrono::milliseconds ping_interval;
     std::chrono::milliseconds silence_max;
+    std::chrono::milliseconds hesitation;
     std::chrono::milliseconds handshake_max;
 };
 
@@ -69,6 +70,7 @@ public:
     const std::string& address() const { return address_; }
     Instant since() const { return since_; }
     std::size_t queued_bytes() const { return queued_bytes_; }
+    bool hesitates() const { return hesitates_; }  // ready, and nothing was heard for a moment
 
 private:
     enum class State : std::uint8_t { kHandshake, kHello, kReady, kClosed };
@@ -107,6 +109,7 @@ private:
     Instant since_{};
     Instant heard_{};
     Instant sent_{};
+    bool hesitates_ = false;
     std::string raw_;
     FrameReader frames_;
     std::string bulk_in_;  // the parts so far

@@ -122,6 +122,7 @@ ConnectionLimits PeerTransport::Impl::limits() const {
             .queued_bytes_max = options.queued_bytes_max,
             .ping_interval = options.ping_interval,
             .silence_max = options.silence_max,
+            .hesitation = options.hesitation,
             .handshake_max = options.handshake_max};
 }
 
@@ -488,6 +489,10 @@ void PeerTransport::send(const HostId& to, FrameKind kind, Bytes payload) {
 bool PeerTransport::connected(const HostId& peer) const {
     const Peer* found = impl_->find(peer);
     return found != nullptr && found->live != nullptr;
+}
+bool PeerTransport::hesitates(const HostId& peer) const {
+    const Peer* found = impl_->find(peer);
+    return found != nullptr && found->live && found->live->hesitates();
 }
 std::size_t PeerTransport::queued_bytes(const HostId& peer) const {
     const Peer* found = impl_->find(peer);

@@ -49,6 +49,7 @@ struct PeerTransportOptions {
     std::size_t queued_bytes_max = 512U << 20U;
     std::chrono::milliseconds ping_interval{250};  // nothing sent for so long: a ping
     std::chrono::milliseconds silence_max{1000};   // nothing heard for so long: kDown
+    std::chrono::milliseconds hesitation{1000};    // nothing heard for so long: it hesitates
     std::chrono::milliseconds handshake_max{5000};
     std::chrono::milliseconds connect_max{2000};
     std::size_t handshakes_max = 256;  // accepted, not yet authenticated
@@ -72,6 +73,8 @@ public:
     // and so does all else.
     void send(const HostId& to, FrameKind kind, Bytes payload);
     bool connected(const HostId& peer) const;
+    // Connected, but nothing has been heard of it for a moment: slow, or about to be kDown.
+    bool hesitates(const HostId& peer) const;
     std::size_t queued_bytes(const HostId& peer) const;  // sent, and not yet with the system
     // Names the process at the other end of the connection: another one has another number. 0: not
     // connected.

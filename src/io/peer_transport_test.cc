@@ -200,6 +200,25 @@ TEST_F(Transport, AGatewayDialsAndIsNotProbed) {
     EXPECT_FALSE(b_.saw(gateway.id, PeerState::kRefused));
 }
 
+TEST_F(Transport, APeerThatSaysNothingHesitatesUntilItSpeaks) {
+    auto impatient = options(a_);
+    impatient.ping_interval = std::chrono::milliseconds(20);
+    impatient.hesitation = std::chrono::milliseconds(100);
+    impatient.silence_max = std::chrono::minutes(1);
+    auto mute = options(b_);
+    mute.ping_interval = std::chrono::minutes(1);
+    mute.silence_max = std::chrono::minutes(10);
+    open(a_, impatient);
+    open(b_, mute);
+    introduce();
+    ASSERT_TRUE(until([&] { return both_up(); }));
+    ASSERT_TRUE(until([&] { return a_.transport->hesitates(b_.id); }));
+    EXPECT_TRUE(a_.transport->connected(b_.id));
+    EXPECT_FALSE(b_.transport->hesitates(a_.id));
+    b_.transport->send(a_.id, FrameKind::kRpc, Bytes::copy("late"));
+    ASSERT_TRUE(until([&] { return !a_.transport->hesitates(b_.id); }));
+}
+
 TEST_F(Transport, AnUnlistedPeerIsDisconnected) {
     open_both();
     ASSERT_TRUE(until([&] { return both_up(); }));

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -39,6 +40,8 @@ public:
     void send(const HostId& host, const cluster::Rpc& rpc) override {
         sent.emplace_back(host.value, rpc);
     }
+    bool hesitates(const HostId& host) const override { return hesitating.contains(host.value); }
+
     // The messages of one kind, with where they went; forgets all of them.
     template <class T>
     std::vector<std::pair<std::string, T>> take() {
@@ -52,6 +55,7 @@ public:
         return out;
     }
     std::vector<std::pair<std::string, cluster::Rpc>> sent;
+    std::set<std::string> hesitating;
 };
 
 class FakeStore final : public gateway::TableStore {
