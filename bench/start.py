@@ -80,4 +80,4 @@ def report(times, chosen):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(targets.run(main))

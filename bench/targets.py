@@ -140,3 +140,13 @@ def scratch():
 def quantile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def run(main):
+    """The exit code; with --json an error is JSON as well, as of every `nbos` command."""
+    try:
+        return main()
+    except (Exception, SystemExit) as error:
+        if "--json" in sys.argv and getattr(error, "code", 1):
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        raise

@@ -13,6 +13,7 @@
 #include "cli/bench_idle.h"
 #include "cli/bench_raft.h"
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "local/plan.h"
 

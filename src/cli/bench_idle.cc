@@ -15,6 +15,7 @@
 #include "cli/bench_idle_host.h"
 #include "cli/bench_processes.h"
 #include "cli/bench_three_hosts.h"
+#include "cli/complaint.h"
 #include "io/event_loop.h"
 
 namespace nbos::cli {
@@ -253,10 +254,9 @@ int bench_idle(const BenchIdleOptions& options) {
     const bool existed = std::filesystem::exists(directory, failure);
     std::filesystem::create_directories(directory, failure);
     if (failure || options.groups == 0) {
-        fmt::print(stderr, "nbos bench idle: {}\n",
-                   failure ? fmt::format("cannot make {}: {}", directory, failure.message())
-                           : "--groups must be at least 1");
-        return 1;
+        return complain({Errc::kInvalid, Certainty::kDidNotHappen,
+                         failure ? fmt::format("cannot make {}: {}", directory, failure.message())
+                                 : "--groups must be at least 1"});
     }
     Result<Figures> figures = ended();
     {
@@ -270,8 +270,7 @@ int bench_idle(const BenchIdleOptions& options) {
         std::filesystem::remove(directory, failure);
     }
     if (!figures) {
-        fmt::print(stderr, "nbos bench idle: {}\n", figures.error().what);
-        return 1;
+        return complain(figures.error());
     }
     print(*figures, options);
     if (options.json) {

@@ -12,6 +12,7 @@
 #include "cli/bench_processes.h"
 #include "cli/bench_raft_host.h"
 #include "cli/bench_three_hosts.h"
+#include "cli/complaint.h"
 #include "io/event_loop.h"
 #include "io/wal_files.h"
 
@@ -170,10 +171,9 @@ int bench_raft(const BenchRaftOptions& options) {
     const bool existed = std::filesystem::exists(directory, failure);
     std::filesystem::create_directories(directory, failure);
     if (failure || options.seconds == 0 || options.depth == 0) {
-        fmt::print(stderr, "nbos bench raft: {}\n",
-                   failure ? fmt::format("cannot make {}: {}", directory, failure.message())
-                           : "--seconds and --depth must be at least 1");
-        return 1;
+        return complain({Errc::kInvalid, Certainty::kDidNotHappen,
+                         failure ? fmt::format("cannot make {}: {}", directory, failure.message())
+                                 : "--seconds and --depth must be at least 1"});
     }
     fmt::print("{:>8} {:>7} {:>12} {:>9} {:>9} {:>13} {:>9}\n", "bytes", "groups", "commits/s",
                "p50 ms", "p99 ms", "fdatasync ms", "ratio");
@@ -183,8 +183,7 @@ int bench_raft(const BenchRaftOptions& options) {
         for (const auto groups : options.groups) {
             const auto row = run_row(options, directory, bytes, groups);
             if (!row) {
-                fmt::print(stderr, "nbos bench raft: {}\n", row.error().what);
-                code = 1;
+                code = complain(row.error());
                 break;
             }
             rows.push_back(*row);

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/complaint.h"
+
 namespace nbos::cli {
 namespace {
 
@@ -102,6 +104,7 @@ Command CommandLine::root() { return Command(&impl_->app, &impl_->shared); }
 
 int CommandLine::run(int argc, char** argv) {
     std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+    complain_in_json(std::ranges::find(arguments, "--json") != arguments.end());
     std::ranges::reverse(arguments);  // as CLI11 takes them
     wipe(argc, argv, impl_->shared.secrets);
     try {
@@ -110,7 +113,11 @@ int CommandLine::run(int argc, char** argv) {
             throw CLI::CallForHelp();
         }
     } catch (const CLI::ParseError& error) {
-        return impl_->app.exit(error) == 0 ? 0 : kUsageError;
+        if (impl_->app.exit(error) == 0) {
+            return 0;  // the help
+        }
+        complain_of_usage(error.what());
+        return kUsageError;
     }
     return impl_->shared.exit_code;
 }

@@ -3,7 +3,8 @@
 // A thin face over CLI11, so that its dear header is compiled once. An option writes into a value
 // that the command owns (usually a shared_ptr held by the action), before the action runs.
 //
-// Exit codes  0 done; 1 the action failed; 2 the command line is wrong.
+// Exit codes  0 done; 1 the action failed; 2 the command line is wrong. With --json both failures
+//             are JSON as well (complaint.h).
 // Threads     One; nothing here is kept after run().
 #pragma once
 

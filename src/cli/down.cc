@@ -3,11 +3,13 @@
 
 #include <boost/json.hpp>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "local/control.h"
 #include "local/supervisor.h"
@@ -18,15 +20,30 @@ namespace {
 constexpr std::chrono::seconds kAskLimit{5};
 constexpr std::chrono::seconds kStopLimit{40};  // longer than the supervisor's own patience
 
-int run(const std::string& data) {
-    const auto layout = local::layout_of(data);
+struct Given {
+    std::string data;
+    bool json = false;
+};
+
+int say(const Given& given, bool stopped, std::size_t killed, const std::string& text) {
+    if (given.json) {
+        fmt::print("{}\n", boost::json::serialize(
+                               boost::json::object{{"stopped", stopped}, {"killed", killed}}));
+    } else {
+        fmt::print("{}\n", text);
+    }
+    return 0;
+}
+
+int run(const Given& given) {
+    const auto layout = local::layout_of(given.data);
     const auto record = local::read_run_record(layout.run_file());
     if (!record) {
         return complain(record.error());
     }
     if (!*record) {
-        fmt::print("Nothing is running from {}.\n", layout.data.string());
-        return 0;
+        return say(given, false, 0,
+                   fmt::format("Nothing is running from {}.", layout.data.string()));
     }
     const auto* supervisor = (*record)->find("supervisor");
     const bool asked =
@@ -39,21 +56,19 @@ int run(const std::string& data) {
     std::error_code ignored;
     std::filesystem::remove(layout.run_file(), ignored);
     std::filesystem::remove(layout.socket(), ignored);
-    if (killed > 0) {
-        fmt::print("Stopped; {} processes had to be killed.\n", killed);
-    } else {
-        fmt::print("Stopped.\n");
-    }
-    return 0;
+    return say(
+        given, true, killed,
+        killed > 0 ? fmt::format("Stopped; {} processes had to be killed.", killed) : "Stopped.");
 }
 
 }  // namespace
 
 void add_down(Command& root) {
-    auto data = std::make_shared<std::string>();
+    auto given = std::make_shared<Given>();
     root.add("down", "Stop the cluster; what was computed is kept.")
-        .option("--data", *data, "the cluster's directory (NBOS_DATA; ~/.local/share/nbos)")
-        .does([data] { return run(*data); });
+        .option("--data", given->data, "the cluster's directory (NBOS_DATA; ~/.local/share/nbos)")
+        .flag("--json", given->json, "print JSON")
+        .does([given] { return run(*given); });
 }
 
 }  // namespace nbos::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "cli/table.h"
 
@@ -46,11 +47,11 @@ json::array merge(const json::array& seen, const json::array& processes) {
 int list(const Given& given) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error(), given.json);
+        return complain(cluster.error());
     }
     const auto seen = cluster->get("/api/nbos/hosts");
     if (!seen) {
-        return complain(seen.error(), given.json);
+        return complain(seen.error());
     }
     const auto supervisor = cluster->supervisor(json::object{{"op", "status"}});
     const auto hosts = merge(list_of(*seen, "hosts"),
@@ -71,11 +72,11 @@ int list(const Given& given) {
 int order(const Given& given, const char* op, const char* done) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error(), given.json);
+        return complain(cluster.error());
     }
     const auto answer = cluster->supervisor(json::object{{"op", op}, {"host", given.host}});
     if (!answer) {
-        return complain(answer.error(), given.json);
+        return complain(answer.error());
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(json::object{{"host", given.host}, {"state", done}}));

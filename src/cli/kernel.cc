@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "cli/table.h"
 
@@ -40,12 +41,12 @@ std::string replicas_of(const json::value& kernel) {
 int list(const Given& given) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error(), given.json);
+        return complain(cluster.error());
     }
     const auto answer =
         cluster->get(given.parked ? "/api/nbos/kernels?parked=1" : "/api/nbos/kernels");
     if (!answer) {
-        return complain(answer.error(), given.json);
+        return complain(answer.error());
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(*answer));
@@ -78,15 +79,15 @@ int order(const Given& given, const std::function<std::string(const std::string&
           const json::object& body, const std::string& done) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        return complain(cluster.error(), given.json);
+        return complain(cluster.error());
     }
     const auto id = cluster->kernel_id(given.kernel, given.parked);
     if (!id) {
-        return complain(id.error(), given.json);
+        return complain(id.error());
     }
     const auto answer = cluster->post(path(*id), body);
     if (!answer) {
-        return complain(answer.error(), given.json);
+        return complain(answer.error());
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(json::object{{"kernel", *id}, {"answer", *answer}}));
@@ -102,7 +103,7 @@ int remove(const Given& given) {
     const auto id = cluster ? cluster->kernel_id(given.kernel, true) : cluster.error();
     const auto removed = id ? cluster->remove("/api/nbos/kernels/" + *id) : Status(id.error());
     if (!removed) {
-        return complain(removed.error(), given.json);
+        return complain(removed.error());
     }
     if (given.json) {
         fmt::print("{}\n", json::serialize(json::object{{"kernel", *id}, {"deleted", true}}));

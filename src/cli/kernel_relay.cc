@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/run_kernel_relay.h"
 #include "cli/running_cluster.h"
 #include "local/files.h"

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "gateway/kernelspecs.h"
 #include "io/http_client.h"
@@ -27,6 +28,7 @@ constexpr const char* kFile = "kernel.json";
 
 struct Given {
     bool user = false;
+    bool json = false;
     std::string prefix;
     std::string name = "nbos";
     std::string display_name = "Python 3 (NotebookOS)";
@@ -148,6 +150,18 @@ Status install(const Given& given, const fs::path& folder) {
     return local::write_small_file(folder / kFile, kernel_json(given), kReadable);
 }
 
+int say(const Given& given, const fs::path& folder, std::string_view done,
+        const std::string& text) {
+    if (given.json) {
+        fmt::print("{}\n",
+                   json::serialize(json::object{
+                       {"kernelspec", given.name}, {"folder", folder.string()}, {done, true}}));
+    } else {
+        fmt::print("{}\n", text);
+    }
+    return 0;
+}
+
 int run_install(const Given& given) {
     const auto folder = folder_of(given);
     if (!folder) {
@@ -156,8 +170,8 @@ int run_install(const Given& given) {
     if (const auto installed = install(given, *folder); !installed) {
         return complain(installed.error());
     }
-    fmt::print("Installed the kernelspec {} in {}.\n", given.name, folder->string());
-    return 0;
+    return say(given, *folder, "installed",
+               fmt::format("Installed the kernelspec {} in {}.", given.name, folder->string()));
 }
 
 int run_remove(const Given& given) {
@@ -179,8 +193,8 @@ int run_remove(const Given& given) {
         return complain(said(
             Errc::kIo, fmt::format("cannot remove {}: {}", folder->string(), error.message())));
     }
-    fmt::print("Removed the kernelspec {} from {}.\n", given.name, folder->string());
-    return 0;
+    return say(given, *folder, "removed",
+               fmt::format("Removed the kernelspec {} from {}.", given.name, folder->string()));
 }
 
 }  // namespace
@@ -193,7 +207,8 @@ void add_kernelspec(Command& root) {
         auto command = kernelspec.add(name, help);
         command.flag("--user", given->user, "for this user; the default")
             .option("--prefix", given->prefix, "for the Python environment in this directory")
-            .option("--name", given->name, "the kernelspec's name");
+            .option("--name", given->name, "the kernelspec's name")
+            .flag("--json", given->json, "print JSON");
         return command;
     };
     add("install", "Write the kernelspec, over an older one of ours.")

@@ -18,8 +18,8 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cli/complaint.h"
 #include "cli/relay_guardian.h"
-#include "cli/running_cluster.h"
 #include "io/event_loop.h"
 #include "io/http_client.h"
 #include "io/websocket_client.h"

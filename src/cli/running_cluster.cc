@@ -170,12 +170,4 @@ std::string text_of(const json::value& object, std::string_view field) {
     return value->is_string() ? std::string(value->get_string().c_str()) : json::serialize(*value);
 }
 
-int complain(const Error& error, bool as_json) {
-    if (as_json) {  // where the answer would have been: a program reads one stream
-        fmt::print("{}\n", json::serialize(json::object{{"error", error.what}}));
-    }
-    fmt::print(stderr, "nbos: {}\n", error.what);
-    return 1;
-}
-
 }  // namespace nbos::cli

@@ -45,7 +45,4 @@ private:
 // For the table cells of JSON answers: text as it is, numbers and truth values written out.
 std::string text_of(const boost::json::value& object, std::string_view field);
 
-// Prints `nbos: ...` on standard error; the exit code of a failed command.
-int complain(const Error& error, bool json = false);
-
 }  // namespace nbos::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/running_cluster.h"
 #include "cli/table.h"
 
@@ -33,7 +34,7 @@ json::object collect(const RunningCluster& cluster) {
     const auto status = cluster.get("/api/nbos/status");
     all["cluster"] = status ? *status : json::value(nullptr);
     if (!supervisor || !status) {
-        all["problem"] = !supervisor ? supervisor.error().what : status.error().what;
+        all["error"] = !supervisor ? supervisor.error().what : status.error().what;
     }
     return all;
 }
@@ -59,7 +60,7 @@ void print(const json::object& all) {
                         text_of(process, "pid"), text_of(process, "address")});
     }
     fmt::print("\n{}", as_table(rows));
-    if (const auto problem = text_of(value, "problem"); !problem.empty()) {
+    if (const auto problem = text_of(value, "error"); !problem.empty()) {
         fmt::print("\nproblem: {}\n", problem);
     }
 }
@@ -67,12 +68,7 @@ void print(const json::object& all) {
 int run(const Given& given) {
     const auto cluster = RunningCluster::find(given.data);
     if (!cluster) {
-        if (given.json) {
-            fmt::print("{}\n", json::serialize(json::object{{"running", false},
-                                                            {"problem", cluster.error().what}}));
-            return 1;
-        }
-        return complain(cluster.error(), given.json);
+        return complain(cluster.error());
     }
     const auto all = collect(*cluster);
     if (given.json) {
@@ -80,7 +76,7 @@ int run(const Given& given) {
     } else {
         print(all);
     }
-    return all.contains("problem") ? 1 : 0;
+    return all.contains("error") ? 1 : 0;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/json.hpp>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
@@ -25,6 +26,8 @@
 namespace nbos::cli {
 namespace {
 
+namespace json = boost::json;
+
 struct Given {
     bool detach = false;
     bool no_lab = false;
@@ -32,8 +35,10 @@ struct Given {
     std::string token;
     std::uint32_t hosts = 4;
     std::uint32_t warm = 2;
+    std::uint32_t interpreter_mib = 0;
     std::string data;
     std::string workspace;
+    bool json = false;
     std::string parked_for = "24h";
     std::uint32_t iopub_messages = 1000;
     std::uint32_t iopub_mib = 16;
@@ -105,11 +110,16 @@ Result<local::UpOptions> options_of(const Given& given) {
 }
 
 // The only place where the token is shown: the terminal of who started it.
-void print_where(const local::Layout& layout, const local::RunRecord& record) {
+void print_where(const local::Layout& layout, const local::RunRecord& record, bool in_json) {
     const auto token = local::read_small_file(layout.token_file());
     const std::string secret =
         token && *token ? (*token)->substr(0, (*token)->find('\n')) : std::string();
-    if (record.lab_url.empty()) {
+    if (in_json) {
+        fmt::print("{}\n", json::serialize(json::object{{"data", layout.data.string()},
+                                                        {"gateway", record.gateway_url},
+                                                        {"lab", record.lab_url},
+                                                        {"token", secret}}));
+    } else if (record.lab_url.empty()) {
         fmt::print("NotebookOS is running. Jupyter clients connect to\n\n    {}/?token={}\n\n",
                    record.gateway_url, secret);
     } else {
@@ -118,7 +128,7 @@ void print_where(const local::Layout& layout, const local::RunRecord& record) {
     std::fflush(stdout);
 }
 
-int stay(local::UpOptions options) {
+int stay(local::UpOptions options, bool in_json) {
     const auto layout = options.layout;
     local::Supervisor supervisor(std::move(options));
     Progress progress;
@@ -129,8 +139,10 @@ int stay(local::UpOptions options) {
         return complain(started.error());
     }
     fmt::print(stderr, "{}", supervisor.warning());
-    print_where(layout, supervisor.record());
-    fmt::print("Ctrl-C stops it; what was computed is kept in {}.\n", layout.data.string());
+    print_where(layout, supervisor.record(), in_json);
+    if (!in_json) {
+        fmt::print("Ctrl-C stops it; what was computed is kept in {}.\n", layout.data.string());
+    }
     std::fflush(stdout);
     supervisor.serve();
     return 0;
@@ -203,7 +215,7 @@ Status follow(int from_child, const local::Layout& layout) {
     return Error{Errc::kIo, Certainty::kUnknown, text};
 }
 
-int detach(const local::UpOptions& options) {
+int detach(const local::UpOptions& options, bool in_json) {
     std::array<int, 2> ends{};
     if (pipe2(ends.data(), O_CLOEXEC) != 0) {
         return complain(invalid("cannot make a pipe"));
@@ -222,9 +234,11 @@ int detach(const local::UpOptions& options) {
     if (!record || !*record) {
         return complain(invalid("it was stopped again"));
     }
-    print_where(options.layout, **record);
-    fmt::print("`nbos down` stops it; what was computed is kept in {}.\n",
-               options.layout.data.string());
+    print_where(options.layout, **record, in_json);
+    if (!in_json) {
+        fmt::print("`nbos down` stops it; what was computed is kept in {}.\n",
+                   options.layout.data.string());
+    }
     return 0;
 }
 
@@ -234,7 +248,7 @@ int run(const Given& given) {
     if (!options) {
         return complain(options.error());
     }
-    return given.detach ? detach(*options) : stay(std::move(*options));
+    return given.detach ? detach(*options, given.json) : stay(std::move(*options), given.json);
 }
 
 }  // namespace
@@ -243,6 +257,7 @@ void add_up(Command& root) {
     auto given = std::make_shared<Given>();
     root.add("up", "Start a cluster on this machine, with JupyterLab in front of it.")
         .flag("--detach", given->detach, "return when everything answers, and leave it running")
+        .flag("--json", given->json, "print JSON, with the token")
         .flag("--no-lab", given->no_lab, "only the gateway, for other Jupyter clients")
         .option("--port", given->port,
                 "of JupyterLab (or of the gateway, with --no-lab); 8888 or "
