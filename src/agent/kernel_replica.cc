@@ -419,8 +419,9 @@ void KernelReplica::interpreter_message(jupyter::Message message) {
     ports_.gateways.send(cluster::KernelOutput{kernel_, fence, std::move(message)});
 }
 
-void KernelReplica::answer(const std::string& session, const std::string& msg_id,
-                           const replica::Finished& finished, replica::Ending ending, bool again) {
+cluster::CellEnded KernelReplica::ended_cell(const std::string& session, const std::string& msg_id,
+                                             const replica::Finished& finished,
+                                             replica::Ending ending) const {
     cluster::CellEnded ended{.kernel = kernel_,
                              .session = session,
                              .msg_id = msg_id,
@@ -442,6 +443,12 @@ void KernelReplica::answer(const std::string& session, const std::string& msg_id
         }
         ended.outputs.push_back(std::move(*output));
     }
+    return ended;
+}
+
+void KernelReplica::answer(const std::string& session, const std::string& msg_id,
+                           const replica::Finished& finished, replica::Ending ending, bool again) {
+    auto ended = ended_cell(session, msg_id, finished, ending);
     if (again) {
         ended.heard = heard({session, msg_id}, ended.outputs);
     }

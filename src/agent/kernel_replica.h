@@ -82,6 +82,7 @@ public:
     void handle(const cluster::KillInterpreter& request);
     void handle(const cluster::Heard& mark);
     void handle(const cluster::Recall& request);
+    void handle(const cluster::ReadOutputs& request);
     void report();  // again, to a gateway that has just come: the status, and a running cell
 
     // ---- from the interpreter ----
@@ -137,6 +138,8 @@ private:
     // `again`: it was told before, perhaps to a gateway that is gone.
     void answer(const std::string& session, const std::string& msg_id,
                 const replica::Finished& finished, replica::Ending ending, bool again);
+    cluster::CellEnded ended_cell(const std::string& session, const std::string& msg_id,
+                                  const replica::Finished& finished, replica::Ending ending) const;
     void reply(std::uint64_t request, const Status& status);
     void to_interpreter(const jupyter::Message& message);
     std::optional<ReplicaId> executor() const;

@@ -120,6 +120,48 @@ void KernelReplica::handle(const cluster::Recall& request) {
     reply(request.request, ok());
 }
 
+// Without the leader's word: what this replica has applied is the truth of a moment ago.
+void KernelReplica::handle(const cluster::ReadOutputs& request) {
+    using State = cluster::CellOutputs::State;
+    const auto session =
+        request.session.empty() ? machine_.asker(request.msg_id) : std::optional(request.session);
+    if (!session || !machine_.knows(*session, request.msg_id)) {
+        reply(request.request,
+              Error{.code = Errc::kNotFound,
+                    .what = "this kernel knows of no cell with the message id " + request.msg_id +
+                            "; it remembers the newest ones only"});
+        return;
+    }
+    cluster::CellOutputs out{.request = request.request, .kernel = kernel_, .session = *session};
+    const auto finished = machine_.finished(*session, request.msg_id);
+    if (finished && finished->ending == replica::Ending::kResult && finished->reply.empty()) {
+        reply(request.request,
+              Error{.code = Errc::kNotFound,
+                    .what = "the cell with the message id " + request.msg_id +
+                            " ended so long ago that its outputs are not kept any more"});
+        return;
+    }
+    if (finished) {
+        const auto ended = ended_cell(*session, request.msg_id, *finished, finished->ending);
+        out.state = State::kEnded;
+        out.ending = ended.ending;
+        out.reason = ended.reason;
+        out.messages = ended.outputs;
+        if (ended.reply) {
+            out.messages.push_back(*ended.reply);
+        }
+    } else if (const auto& claim = machine_.standing();
+               claim && machine_.queue().front().msg_id == request.msg_id) {
+        out.state = State::kRunning;
+        if (run_ && started_) {
+            out.messages = run_->outputs();
+        } else if (claim->replica != self_) {
+            out.reason = "its outputs are with its executor, on another host";
+        }
+    }
+    ports_.gateways.send(out);
+}
+
 // Of the marks of a cell: an output that is not kept any more came before all that are.
 std::map<std::string, std::string> KernelReplica::heard(
     const HeardMarks::Cell& cell, const std::vector<jupyter::Message>& outputs) const {

@@ -193,7 +193,47 @@ Recall get(Reader& in, Tag<Recall>) {
     return rpc;
 }
 
+void put(Writer& out, const ReadOutputs& rpc) {
+    out.put(rpc.request).put(rpc.kernel.value).put(rpc.session).put(rpc.msg_id);
+}
+ReadOutputs get(Reader& in, Tag<ReadOutputs>) {
+    auto rpc = get_request<ReadOutputs>(in);
+    rpc.session = in.string();
+    rpc.msg_id = in.string();
+    return rpc;
+}
+
 // ---- agent to gateway ----
+
+void put(Writer& out, const std::vector<jupyter::Message>& messages) {
+    out.put(static_cast<std::uint32_t>(messages.size()));
+    for (const auto& message : messages) {
+        encode(out, message);
+    }
+}
+std::vector<jupyter::Message> get_messages(Reader& in) {
+    constexpr std::size_t kMessageBytesMin = sizeof(jupyter::Channel) + 5 * sizeof(std::uint32_t);
+    std::vector<jupyter::Message> messages;
+    for (auto n = in.count(kMessageBytesMin); n > 0 && in.ok(); --n) {
+        messages.push_back(value_or_default(jupyter::decode_message(in)));
+    }
+    return messages;
+}
+
+void put(Writer& out, const CellOutputs& rpc) {
+    out.put(rpc.request).put(rpc.kernel.value).put(rpc.session).put(rpc.state).put(rpc.ending);
+    out.put(rpc.reason);
+    put(out, rpc.messages);
+}
+CellOutputs get(Reader& in, Tag<CellOutputs>) {
+    auto rpc = get_request<CellOutputs>(in);
+    rpc.session = in.string();
+    rpc.state = get_enum(in, CellOutputs::State::kEnded);
+    rpc.ending = get_enum(in, replica::Ending::kReset);
+    rpc.reason = in.string();
+    rpc.messages = get_messages(in);
+    return rpc;
+}
 
 void put(Writer& out, const AgentInfo& rpc) {
     out.put(rpc.host.value).put(rpc.version).put(rpc.cpus).put(rpc.memory_bytes);
@@ -253,10 +293,7 @@ void put(Writer& out, const CellEnded& rpc) {
     put(out, rpc.fence);
     out.put(rpc.session).put(rpc.msg_id).put(rpc.ending).put(rpc.reason);
     put_optional(out, rpc.reply, [&out](const auto& value) { encode(out, value); });
-    out.put(static_cast<std::uint32_t>(rpc.outputs.size()));
-    for (const auto& message : rpc.outputs) {
-        encode(out, message);
-    }
+    put(out, rpc.outputs);
     put(out, rpc.heard);
 }
 CellEnded get(Reader& in, Tag<CellEnded>) {
@@ -270,10 +307,7 @@ CellEnded get(Reader& in, Tag<CellEnded>) {
     if (replica::get_bool(in)) {
         rpc.reply = value_or_default(jupyter::decode_message(in));
     }
-    constexpr std::size_t kMessageBytesMin = sizeof(jupyter::Channel) + 5 * sizeof(std::uint32_t);
-    for (auto n = in.count(kMessageBytesMin); n > 0 && in.ok(); --n) {
-        rpc.outputs.push_back(value_or_default(jupyter::decode_message(in)));
-    }
+    rpc.outputs = get_messages(in);
     rpc.heard = get_strings(in);
     return rpc;
 }

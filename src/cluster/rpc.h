@@ -92,6 +92,13 @@ struct Recall {  // a session that this gateway never saw: its cells that ended 
     std::string session;
 };
 
+struct ReadOutputs {  // answered by CellOutputs, or kNotFound: no such cell
+    std::uint64_t request = 0;
+    KernelId kernel;
+    std::string session;  // that asked for the cell; empty: whichever
+    std::string msg_id;
+};
+
 // ---- agent to gateway ----
 
 struct AgentInfo {
@@ -157,10 +164,22 @@ struct ReplicaGone {  // stopped here, or removed from its group
     ReplicaId replica;
 };
 
+// What is kept of a cell: the newest of its outputs, and its reply when it has ended with one.
+struct CellOutputs {
+    enum class State : std::uint8_t { kQueued, kRunning, kEnded };
+    std::uint64_t request = 0;
+    KernelId kernel;
+    std::string session;
+    State state = State::kQueued;
+    replica::Ending ending = replica::Ending::kResult;  // when it has ended
+    std::string reason;                                 // why it has no reply
+    std::vector<jupyter::Message> messages;
+};
+
 using Rpc =
     std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt, Restart,
                  Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply, KernelOutput, CellStarted,
-                 CellEnded, KernelStatus, ReplicaGone, Heard, Recall>;
+                 CellEnded, KernelStatus, ReplicaGone, Heard, Recall, ReadOutputs, CellOutputs>;
 
 Bytes encode(const Rpc& rpc);
 std::optional<Rpc> decode_rpc(std::string_view bytes);  // hostile input is fine

@@ -90,6 +90,14 @@ std::vector<Rpc> examples() {
         ReplicaGone{kKernel, ReplicaId{2}},
         Heard{kKernel, "s1", "s2", "m1", "o1", true},
         Recall{13, kKernel, "s1"},
+        ReadOutputs{14, kKernel, "s1", "m1"},
+        CellOutputs{15,
+                    kKernel,
+                    "s1",
+                    CellOutputs::State::kEnded,
+                    replica::Ending::kExecutorLost,
+                    "host-1 is gone",
+                    {message("one"), message("two")}},
     };
 }
 

@@ -91,6 +91,7 @@ private:
     void route_cluster_kernel(Call call, Kernel& kernel);
     void migrate(const Call& call, Kernel& kernel);
     void kill_replica(const Call& call, Kernel& kernel);
+    void read_outputs(const Call& call, const Kernel& kernel);
     void watch_kills();
     void send_status(const Call& call);
     void send_me(const Call& call);
@@ -125,6 +126,7 @@ private:
     void handle_rpc(const HostId& from, const cluster::CellEnded& ended);
     void handle_rpc(const HostId& from, const cluster::KernelStatus& status);
     void handle_rpc(const HostId& from, const cluster::ReplicaGone& gone);
+    void handle_rpc(const HostId& from, const cluster::CellOutputs& outputs);
 
     struct Kill {  // ordered; not reported by the host yet
         KernelId kernel;
@@ -147,6 +149,7 @@ private:
     bool caught_up_ = false;
     std::chrono::microseconds started_wall_;
     std::list<Kill> kills_;
+    std::map<std::uint64_t, Call> reads_;  // of outputs, by the request's number
     std::uint64_t last_client_ = 0;
 };
 

@@ -171,6 +171,8 @@ void Gateway::route_cluster_kernel(Call call, Kernel& kernel) {
         sessions_.remove_kernel(id);
         kernels_.shut_down(id);
         answer(call, 204, "");
+    } else if (action == "outputs" && call.is("GET")) {
+        read_outputs(call, kernel);
     } else if (action == "revive" && call.is("POST")) {
         kernels_.revive(kernel);
         answer(call, 200, cluster_kernel_json(kernel));
@@ -179,7 +181,8 @@ void Gateway::route_cluster_kernel(Call call, Kernel& kernel) {
     } else if (action == "kill-replica" && call.is("POST")) {
         kill_replica(call, kernel);
     } else {
-        refuse(call, 404, "known here: migrate, kill-replica, revive (POST); GET; DELETE");
+        refuse(call, 404,
+               "known here: outputs (GET); migrate, kill-replica, revive (POST); GET; DELETE");
     }
 }
 

@@ -1,6 +1,7 @@
 // The REST interface, call by call.
 #include <gmock/gmock.h>
 
+#include "jupyter/json_text.h"
 #include "tests/support/gateway_harness.h"
 
 namespace nbos::gateway {
@@ -264,6 +265,54 @@ TEST_F(Rest, ASocketNeedsATokenAndAKernel) {
     EXPECT_EQ(101, refused("/t/secret" + target));
     EXPECT_EQ(404, refused("/t/secret/api/kernels/" + Uuid{1, 2}.str() + "/channels"));
     EXPECT_EQ(404, refused("/t/secret/api/terminals"));
+}
+
+TEST_F(Rest, OutputsOfACellAreReadFromItsExecutor) {
+    all_up();
+    auto group = running_kernel();
+    group.executor = 2;
+    report(group);
+    std::vector<jupyter::HttpResponse> answers;
+    const auto ask = [&](const std::string& query) {
+        gateway_->handle({.method = "GET",
+                          .target = "/api/nbos/kernels/" + group.kernel + "/outputs" + query,
+                          .headers = {{"authorization", "token secret"}},
+                          .body = {}},
+                         [&](jupyter::HttpResponse answer) { answers.push_back(answer); });
+    };
+    ask("");
+    ASSERT_EQ(1U, answers.size());
+    EXPECT_EQ(400, answers[0].status);
+    ask("?msg_id=m1&session=s1");
+    auto reads = link_.take<cluster::ReadOutputs>();
+    ASSERT_EQ(1U, reads.size());
+    EXPECT_EQ("h2", reads[0].first);
+    EXPECT_EQ("m1 s1", reads[0].second.msg_id + " " + reads[0].second.session);
+    auto picture = said("iopub", "display_data", "o2", "s1", "m1", R"({"data": {}})");
+    picture.buffers.push_back(Bytes::copy("png"));
+    const cluster::CellOutputs outputs{.request = reads[0].second.request,
+                                       .kernel = id_of(group),
+                                       .session = "s1",
+                                       .state = cluster::CellOutputs::State::kRunning,
+                                       .messages = {stream("o1", "s1", "m1", "hi"), picture}};
+    tell("h2", outputs);
+    tell("h2", outputs);  // a repeated request is answered again
+    ASSERT_EQ(2U, answers.size());
+    EXPECT_EQ(200, answers[1].status);
+    EXPECT_EQ("running", jupyter::string_field(answers[1].body, "state"));
+    EXPECT_THAT(answers[1].body, HasSubstr(R"("text": "hi")"));
+    EXPECT_THAT(answers[1].body, HasSubstr(R"("buffers_left_out": 1)"));
+    EXPECT_TRUE(jupyter::object_fields(answers[1].body)) << answers[1].body;
+    ask("?msg_id=m9");
+    reads = link_.take<cluster::ReadOutputs>();
+    ASSERT_EQ(1U, reads.size());
+    tell("h2", cluster::Reply{.request = reads[0].second.request,
+                              .ok = false,
+                              .code = Errc::kNotFound,
+                              .what = "no cell m9"});
+    ASSERT_EQ(3U, answers.size());
+    EXPECT_EQ(404, answers[2].status);
+    EXPECT_THAT(answers[2].body, HasSubstr("no cell m9"));
 }
 
 TEST_F(Rest, TheCommandLineSeesReplicasAndHosts) {

@@ -38,6 +38,7 @@ public:
     bool cancel(std::uint64_t request);
     void replied(const cluster::Reply& reply, Instant now);
     void tick(Instant now);
+    bool waits_for(std::uint64_t request) const { return calls_.contains(request); }
     std::size_t pending() const { return calls_.size(); }
 
 private:

@@ -45,6 +45,15 @@ bool CellMachine::knows(const std::string& session, const std::string& msg_id) c
     return queued_ids_.contains(id) || ended_at_.contains(id);
 }
 
+std::optional<std::string> CellMachine::asker(const std::string& msg_id) const {
+    const auto same = [&](const auto& cell) { return cell.msg_id == msg_id; };
+    if (const auto at = std::find_if(queue_.begin(), queue_.end(), same); at != queue_.end()) {
+        return at->session;
+    }
+    const auto at = std::find_if(ended_.rbegin(), ended_.rend(), same);
+    return at == ended_.rend() ? std::nullopt : std::optional(at->session);
+}
+
 std::vector<std::string> CellMachine::ended_cells(const std::string& session,
                                                   std::size_t max) const {
     std::vector<std::string> out;

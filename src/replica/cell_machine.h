@@ -150,6 +150,8 @@ public:
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
     bool knows(const std::string& session, const std::string& msg_id) const;  // queued, or ended
+    // Who asked for a cell of this id that is queued or has ended; the newest when several did.
+    std::optional<std::string> asker(const std::string& msg_id) const;
     // Message ids of the newest cells of a client that have ended, oldest first.
     std::vector<std::string> ended_cells(const std::string& session, std::size_t max) const;
 
