@@ -19,6 +19,7 @@ from ipykernel.kernelapp import IPKernelApp
 from traitlets import default
 from traitlets.config import Config
 
+from . import memory
 from .history import install as install_history
 from .interpreter import NbosKernel
 from .kept import KeptSession
@@ -106,6 +107,7 @@ class NbosKernelApp(IPKernelApp):
         super().init_shell()
         install_history(self.shell)
         bound_recording(self.shell)
+        memory.install(self.shell)
 
 
 def _config(directory):

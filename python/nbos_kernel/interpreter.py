@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import ipykernel
 from ipykernel.ipkernel import IPythonKernel
 
-from . import frames
+from . import frames, memory
 from .engine import Engine
 from .interrupts import Interrupts
 from .kept import Kept
@@ -254,7 +254,8 @@ class NbosKernel(IPythonKernel):
         count = self.execution_count
         try:
             self._interrupts.allow()
-            reply = await super().do_execute(code, silent, *args, **kwargs)
+            with memory.limited():
+                reply = await super().do_execute(code, silent, *args, **kwargs)
         except _ANYTHING as error:
             # Raised in user code that IPython does not guard: the cell still gets a reply.
             reply = self._failed(error, count)
@@ -281,6 +282,8 @@ class NbosKernel(IPythonKernel):
         delta = b""
         try:
             delta, self._unsupported = self._engine.capture()
+        except MemoryError:
+            error = memory.told()
         except BaseException as failure:
             self.log.error("capture failed", exc_info=True)
             error = f"{type(failure).__name__}: {failure}"

@@ -9,7 +9,9 @@ process that starts agents again) the zygote stays, for its children: it ends wi
 or when the lifeline breaks, because then nobody will come for them. Without one it ends at once.
 
     {"op": "fork", "token": T, "dir": D, "state_socket": PATH}  ->  {"token": T, "pid": P}
-    a child has ended  ->  {"token": T, "pid": P, "exit": code, "signal": n}
+    a child has ended  ->  {"token": T, "pid": P, "exit": code, "signal": n, "why": text}
+
+`why` is there when the child is known to have run out of memory.
 """
 
 import argparse
@@ -22,6 +24,8 @@ import select
 import signal
 import socket
 import sys
+
+from . import memory
 
 PR_SET_PDEATHSIG = 1
 # What ipykernel imports only while it starts. None of them starts a thread.
@@ -45,6 +49,7 @@ class Zygote:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
+        self._deaths = memory.Deaths()
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def serve(self):
@@ -113,20 +118,21 @@ class Zygote:
     def _reap(self):
         while self._children:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            self._say(
-                {
-                    "token": self._children.pop(pid, None),
-                    "pid": pid,
-                    "exit": max(code, 0),
-                    "signal": max(-code, 0),
-                }
-            )
+            report = {
+                "token": self._children.pop(pid, None),
+                "pid": pid,
+                "exit": max(code, 0),
+                "signal": max(-code, 0),
+            }
+            if code < 0 and (why := self._deaths.why(-code, usage.ru_maxrss)):
+                report["why"] = why
+            self._say(report)
 
     def _child(self, request, parent):
         """Becomes an interpreter. Never returns."""
@@ -186,9 +192,11 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="nbos_kernel.zygote", description=__doc__.splitlines()[0])
     parser.add_argument("--socket", required=True, help="the agent's zygote socket")
     parser.add_argument("--lifeline", type=int, help="a descriptor that breaks when nobody is left")
+    parser.add_argument("--memory-mib", type=int, default=0, help="that user code may take; 0: no limit")
     parser.add_argument("--preload", default="", help="modules to import first, comma-separated")
     args = parser.parse_args(argv)
     _fix_hash_seed(argv)
+    memory.set_limit(args.memory_mib)
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]
     importlib.import_module("nbos_kernel.app")

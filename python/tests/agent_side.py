@@ -192,14 +192,14 @@ class Cell:
 
 
 class Agent:
-    def __init__(self, preload="", **environment):
+    def __init__(self, preload="", arguments=(), **environment):
         self.root = Path(tempfile.mkdtemp(prefix="nbk"))
         self.context = zmq.Context()
         self._state = self._listen("state.sock")
         listener = self._listen("zygote.sock")
         env = dict(os.environ, PYTHONPATH=str(PACKAGE_ROOT), **environment)
         command = [sys.executable, "-m", "nbos_kernel.zygote", "--socket", str(self.root / "zygote.sock")]
-        self.process = subprocess.Popen([*command, "--preload", preload], env=env, cwd=self.root)
+        self.process = subprocess.Popen([*command, "--preload", preload, *arguments], env=env, cwd=self.root)
         self.zygote, _ = self._accept(listener)
         listener.close()
         self._reports = b""

@@ -27,6 +27,8 @@ void add_agent(Command& root) {
         .list("--kernelspecs", options.kernelspec_dirs, "further kernelspecs: DIR/NAME/kernel.json")
         .option("--workspace", options.workspace, "where kernels start")
         .option("--warm", given->warm, "interpreters kept ready")
+        .option("--interpreter-mib", options.interpreter_mib,
+                "of memory that the code of one kernel may take here (0: no limit)")
         .does([given] {
             given->options.warm = static_cast<int>(given->warm);
             return run_agent(given->options);

@@ -58,6 +58,10 @@ std::map<std::string, io::ZygoteCommand> zygote_commands(const AgentOptions& opt
         }
     }
     commands["python3"] = {.argv = {options.python, "-m", "nbos_kernel.zygote"}, .env = {}};
+    for (auto& [name, command] : commands) {
+        command.argv.emplace_back("--memory-mib");
+        command.argv.push_back(std::to_string(options.interpreter_mib));
+    }
     return commands;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct AgentOptions {
     std::string python;      // the interpreter of the builtin kernelspec
     std::vector<std::string> kernelspec_dirs;  // further kernelspecs: DIR/NAME/kernel.json
     std::string workspace;                     // where kernels start
+    std::uint32_t interpreter_mib = 0;         // that user code may take; 0: no limit
     int warm = 2;                              // interpreters kept ready
 };
 

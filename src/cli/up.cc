@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/complaint.h"
 #include "cli/progress.h"
 #include "cli/running_cluster.h"
 #include "local/files.h"
@@ -43,6 +44,8 @@ struct Given {
     std::uint32_t iopub_messages = 1000;
     std::uint32_t iopub_mib = 16;
 };
+
+constexpr std::uint32_t kInterpreterMibMin = 256;
 
 Error invalid(std::string what) {
     return {Errc::kInvalid, Certainty::kDidNotHappen, std::move(what)};
@@ -74,12 +77,19 @@ Result<local::UpOptions> options_of(const Given& given) {
         .hosts = given.hosts,
         .lab = !given.no_lab,
         .token = given.token,
+        .interpreter_mib = given.interpreter_mib,
         .warm = given.warm,
         .gateway_arguments = {"--parked-for", given.parked_for, "--iopub-messages",
                               std::to_string(given.iopub_messages), "--iopub-mib",
                               std::to_string(given.iopub_mib)}};
     if (given.hosts == 0 || given.hosts > local::kHostsMax) {
         return invalid(fmt::format("--hosts must be from 1 to {}", local::kHostsMax));
+    }
+    if (given.interpreter_mib != 0 && given.interpreter_mib < kInterpreterMibMin) {
+        return invalid(
+            fmt::format("--interpreter-mib must be 0 (no limit) or at least {}: Python "
+                        "with its packages takes that",
+                        kInterpreterMibMin));
     }
     if (auto good = check_token(given.token); !good) {
         return std::move(good).error();
@@ -276,6 +286,8 @@ void add_up(Command& root) {
                 "a second and kernel, above which outputs are merged (0: no limit)")
         .option("--iopub-mib", given->iopub_mib,
                 "a second and kernel, above which a cell's output is left out (0: no limit)")
+        .option("--interpreter-mib", given->interpreter_mib,
+                "of memory that the code of one kernel may take on each host (0: no limit)")
         .option("--warm", given->warm, "interpreters kept ready on each host")
         .does([given] {
             if (const char* token = std::getenv("NBOS_TOKEN"); token != nullptr) {

@@ -187,9 +187,9 @@ private:
     InterpreterId launch(const std::string& spec, std::optional<agent::Adoption> adoption) {
         const InterpreterId id{++last_id_};
         const auto token = fmt::format("{}i{}", life_, id.value);
-        auto process = std::make_unique<InterpreterProcess>(
-            loop_, zmq_, token, options_.directory + "/" + token, options_.takes_outputs,
-            callbacks(id));
+        auto process = std::make_unique<InterpreterProcess>(loop_, zmq_, token,
+                                                            options_.directory + "/" + token,
+                                                            options_.takes_outputs, callbacks(id));
         auto& slot = processes_[id] = {spec, std::move(adoption), std::move(process)};
         if (auto* zygote = zygote_of(spec)) {
             zygote->fork(token, slot.process->directory(), state_path_);

@@ -33,7 +33,8 @@ struct InterpreterHostOptions {
     // Its other end is held by whoever starts agents again: while it is whole, interpreters outlive
     // the agent. -1: they end with it.
     int lifeline = -1;
-    // While it says no, outputs stay in the interpreters, and code that prints waits. Empty: always.
+    // While it says no, outputs stay in the interpreters, and code that prints waits. Empty:
+    // always.
     std::function<bool()> takes_outputs;
     std::chrono::milliseconds survivors_wait{
         45'000};  // then those that were not claimed are killed

@@ -33,8 +33,7 @@ public:
     };
 
     InterpreterProcess(EventLoop& loop, ZmqContext& zmq, std::string token, std::string directory,
-                       ZmqPort::MayReceive takes_outputs, Callbacks callbacks,
-                       pid_t survivor = -1);
+                       ZmqPort::MayReceive takes_outputs, Callbacks callbacks, pid_t survivor = -1);
     ~InterpreterProcess();  // kills it
     InterpreterProcess(const InterpreterProcess&) = delete;
     InterpreterProcess& operator=(const InterpreterProcess&) = delete;

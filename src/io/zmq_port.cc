@@ -18,7 +18,7 @@ constexpr int kMessagesPerTurn = 64;             // then others of the loop have
 constexpr int kSubscriberMessagesMax = 100'000;  // for one that does not read; then it loses some
 constexpr int kAheadMessagesMax = 32;            // of a subscriber's reader
 constexpr std::chrono::milliseconds kHeldPause{5};
-constexpr int kLastWordsMs = 1000;               // for what was said just before the end
+constexpr int kLastWordsMs = 1000;  // for what was said just before the end
 
 int socket_type(ZmqKind kind) {
     switch (kind) {
@@ -62,8 +62,7 @@ void* ZmqContext::native() { return context_; }
 
 class ZmqPort::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(EventLoop& loop, void* context, ZmqKind kind, OnMessage on_message,
-         MayReceive may_receive)
+    Impl(EventLoop& loop, void* context, ZmqKind kind, OnMessage on_message, MayReceive may_receive)
         : loop_(loop),
           io_(*static_cast<boost::asio::io_context*>(loop.native())),
           socket_(zmq_socket(context, socket_type(kind))),
@@ -244,8 +243,8 @@ ZmqPort::ZmqPort(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<ZmqPort>> ZmqPort::bind(EventLoop& loop, ZmqContext& context, ZmqKind kind,
                                                const std::string& endpoint, OnMessage on_message) {
-    auto impl = std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message),
-                                       MayReceive{});
+    auto impl =
+        std::make_shared<Impl>(loop, context.native(), kind, std::move(on_message), MayReceive{});
     std::unique_ptr<ZmqPort> port(new ZmqPort(impl));  // its constructor is private
     if (auto bound = impl->bind(endpoint); !bound) {
         return std::move(bound).error();

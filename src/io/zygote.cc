@@ -127,6 +127,9 @@ std::string ending(int status) {
 }
 
 std::string child_ending(const std::string& line) {
+    if (auto why = jupyter::string_field(line, "why"); !why.empty()) {
+        return why;
+    }
     const auto signal = jupyter::uint_field(line, "signal");
     if (signal == 9) {
         return "killed by SIGKILL (out of memory, or by hand)";

@@ -161,6 +161,8 @@ Program agent_program(const UpOptions& options, const Plan& plan, const std::str
                  options.installation.python,
                  "--workspace",
                  options.workspace,
+                 "--interpreter-mib",
+                 std::to_string(options.interpreter_mib),
                  "--warm",
                  std::to_string(options.warm),
                  "--kernelspecs",

@@ -35,6 +35,7 @@ struct UpOptions {
     bool port_is_given = false;  // then it is that one or an error
     bool lab = true;
     std::string token;
+    std::uint32_t interpreter_mib = 0;                // of memory for a kernel's code; 0: no limit
     std::uint32_t warm = 2;                           // interpreters kept ready on each host
     std::vector<std::string> gateway_arguments = {};  // further ones: limits
 };

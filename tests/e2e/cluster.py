@@ -55,11 +55,12 @@ def process_below(pid, name):
 
 class Cluster(Rest):
     def __init__(self, data, hosts=4, token="e2e-token", lab=False, workspace=None,
-                 parked_for="0"):
+                 parked_for="0", options=()):
         self.data = Path(data)
         self.workspace = workspace
         self.hosts = hosts
         self.lab = lab
+        self.options = options          # further ones of `nbos up`
         self.parked_for = parked_for    # tests make many kernels: what is deleted goes at once
         super().__init__(f"http://127.0.0.1:{free_port()}", token)
 
@@ -80,7 +81,7 @@ class Cluster(Rest):
 
     def up(self, timeout=300):
         arguments = ["up", "--detach", "--port", self.port, "--token", self.token,
-                     "--hosts", self.hosts, "--parked-for", self.parked_for]
+                     "--hosts", self.hosts, "--parked-for", self.parked_for, *self.options]
         if self.workspace is not None:
             Path(self.workspace).mkdir(parents=True, exist_ok=True)
             arguments += ["--workspace", self.workspace]
