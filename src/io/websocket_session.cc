@@ -88,14 +88,15 @@ private:
         }
     }
 
-    // All that has gathered leaves in one write, up to a bound.
+    // All that has gathered leaves in one write, up to a bound: what is in flight does not count as
+    // waiting for a slow client.
     void write() {
         constexpr std::size_t kFramesMax = 64;
+        constexpr std::size_t kBytesMax = 1U << 20U;
         writing_ = true;
         std::vector<asio::const_buffer> buffers;
-        in_flight_ = std::min(queue_.size(), kFramesMax);
-        for (std::size_t at = 0; at < in_flight_; ++at) {
-            const auto& frame = queue_[at];
+        while (in_flight_ < std::min(queue_.size(), kFramesMax) && in_flight_bytes_ < kBytesMax) {
+            const auto& frame = queue_[in_flight_++];
             in_flight_bytes_ += frame.size();
             buffers.emplace_back(frame.head.data(), frame.head.size());
             buffers.emplace_back(frame.payload.view().data(), frame.payload.size());

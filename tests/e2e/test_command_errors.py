@@ -20,8 +20,8 @@ def nbos(*arguments, environment=None):
 def commands(*above):
     """All commands that do something, as tuples, from the help."""
     text = nbos(*above, "--help").stdout
-    names = re.findall(r"^  ([a-z][a-z-]+) ", text.split("SUBCOMMANDS:", 1)[1], re.M) \
-        if "SUBCOMMANDS:" in text else []
+    _, found, listed = text.partition("Subcommands:")
+    names = re.findall(r"^  ([a-z][a-z-]+) ", listed, re.M) if found else []
     return [command for name in names for command in commands(*above, name)] or [above]
 
 
