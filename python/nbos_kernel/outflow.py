@@ -73,10 +73,10 @@ def pieces(text):
 
 
 class Outflow:
-    """Stands before the IOPub thread: whoever publishes waits while too much has not left."""
+    """Stands before the IOPub thread: user code that publishes waits while too much has not left."""
 
     def __init__(self, pub_thread):
-        self._thread = pub_thread.thread
+        self._thread, self._events = pub_thread.thread, pub_thread._events
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._messages = self._bytes = 0
@@ -86,12 +86,19 @@ class Outflow:
     def _enter(self, parts, *args, **kwargs):
         if os.getpid() == self._pid:  # a process forked by user code pipes to this one
             with self._changed:
-                if threading.current_thread() is not self._thread:
-                    while self._is_full() and self._thread.is_alive():
-                        self._changed.wait(_LOOK_AGAIN_S)
+                # ipykernel's own threads have this mark: they answer the agent whatever is printed.
+                if not getattr(threading.current_thread(), "pydev_do_not_trace", False):
+                    self._await_room()
                 self._messages += 1
                 self._bytes += _size(parts)
         self._publish(parts, *args, **kwargs)
+
+    def _await_room(self):
+        while self._is_full() and self._thread.is_alive():
+            changed = self._changed.wait(_LOOK_AGAIN_S)
+            if not changed and not self._events:
+                # Counted and then not sent: an interrupt came in between.
+                self._messages = self._bytes = 0
 
     def _leave(self, parts, *args, **kwargs):
         try:
@@ -99,8 +106,8 @@ class Outflow:
         finally:
             if os.getpid() == self._pid:
                 with self._changed:
-                    self._messages -= 1
-                    self._bytes -= _size(parts)
+                    self._messages = max(0, self._messages - 1)
+                    self._bytes = max(0, self._bytes - _size(parts))
                     self._changed.notify_all()
 
     def _is_full(self):

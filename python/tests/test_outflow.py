@@ -107,6 +107,15 @@ def test_ordinary_prints_are_messages_as_of_stock(interpreters):
     assert streams == [{"name": "stdout", "text": "a\nb\n"}, {"name": "stderr", "text": "c\n"}]
 
 
+def test_what_an_interrupt_left_counted_is_forgotten(interpreters):
+    python = interpreters()
+    python.run(
+        "import gc; from nbos_kernel.outflow import Outflow\n"
+        "[one for one in gc.get_objects() if type(one) is Outflow][0]._bytes += 1 << 30"
+    )
+    assert python.run("print('on')\n2").result() == "2"
+
+
 def test_pieces():
     assert list(pieces("")) == [""]
     line = "a" * 99 + "\n"
