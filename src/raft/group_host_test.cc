@@ -124,25 +124,27 @@ protected:
         }
     }
     Host& host(std::uint64_t n) { return *hosts[n - 1]; }
-    // Delivers and syncs until nothing moves.
-    void settle() {
-        bool moved = true;
-        while (moved) {
-            moved = false;
-            for (auto& one : hosts) {
-                while (one->store.sync()) {
-                    moved = true;
-                }
-            }
-            for (auto batch = std::exchange(wire, {}); const auto& [from, to, frame] : batch) {
+    // Syncs, and delivers what was sent by then; false: there was nothing to do.
+    bool step() {
+        bool moved = false;
+        for (auto& one : hosts) {
+            while (one->store.sync()) {
                 moved = true;
-                for (auto& one : hosts) {
-                    if (one->id == to && !(cut.contains(to) || cut.contains(from))) {
-                        one->groups->receive(from, frame.view());
-                        one->groups->flush();
-                    }
+            }
+        }
+        for (auto batch = std::exchange(wire, {}); const auto& [from, to, frame] : batch) {
+            moved = true;
+            for (auto& one : hosts) {
+                if (one->id == to && !(cut.contains(to) || cut.contains(from))) {
+                    one->groups->receive(from, frame.view());
+                    one->groups->flush();
                 }
             }
+        }
+        return moved;
+    }
+    void settle() {
+        while (step()) {
         }
     }
     void lead(std::uint64_t n, GroupId group) {
@@ -326,6 +328,34 @@ TEST_F(Cluster, ADeadHostIsReplacedAsLeaderWithoutWaitingForTheTimeout) {
         settle();
     }
     EXPECT_TRUE(led());
+}
+
+// The leader that leaves is handing over, and the walk over the members of the joint stage is what
+// tells it of each death: the last one makes it leave the stage, whose members are then gone.
+TEST_F(Cluster, AJointStageMayEndWhileItsMembersAreToldOfADeadHost) {
+    create(group_id(1));
+    lead(1, group_id(1));
+    auto& groups = *host(1).groups;
+    auto& node = *groups.find(group_id(1));
+    auto rest = members();
+    rest.voters.erase(ReplicaId{1});
+    rest.hosts.erase(ReplicaId{1});
+    const auto joint = node.change_membership(rest);
+    ASSERT_TRUE(joint);
+    groups.flush();
+    for (int round = 0; round < 10 && node.committed() < *joint; ++round) {
+        step();
+    }
+    wire.clear();  // its word to the heir that it may campaign
+    ASSERT_TRUE(node.membership().joint());
+    ASSERT_FALSE(node.propose(Bytes::copy("a"))) << "it is not handing over";
+
+    groups.host_is_dead(host_id(3));
+    groups.flush();
+    EXPECT_TRUE(node.membership().joint()) << "there is another heir";
+    groups.host_is_dead(host_id(2));
+    groups.flush();
+    EXPECT_EQ(node.membership(), rest);
 }
 
 TEST_F(Cluster, MutatedFramesAreDroppedOrHarmless) {

@@ -16,6 +16,7 @@
 // Ops      append  puts `tag` at the end of the list `name`    add  counts `name` up by one
 //          fail    appends, then raises UserError              read  shows everything
 //          die     ends its own process                        ask   no cell: a question
+//          input   asks on stdin, and appends when it has an answer
 // Texts    A cell prints "by WHO" first, and "holds NAME=VALUE ..." (a number, or tags between
 //          commas) when it is done; a read prints "holds-all NAME=VALUE ...".
 #pragma once

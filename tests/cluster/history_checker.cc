@@ -36,7 +36,10 @@ struct Cell {
 
     bool is_cell() const { return asked.op != "ask"; }
     std::uint64_t count() const { return counts.empty() ? 0 : *counts.begin(); }
-    bool changes() const { return asked.op == "append" || asked.op == "add" || asked.op == "fail"; }
+    bool changes() const {
+        const auto& op = asked.op;
+        return op == "append" || op == "add" || op == "fail" || op == "input";
+    }
     Effect effect() const {
         if (reply == nullptr) {
             return Effect::kMaybe;

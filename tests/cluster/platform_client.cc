@@ -53,6 +53,9 @@ std::string PlatformClient::draw_op() {
     if (drawn(options_.dies)) {
         return "die";
     }
+    if (drawn(options_.inputs)) {
+        return "input";
+    }
     if (drawn(options_.asks)) {
         return "ask";
     }
@@ -67,7 +70,7 @@ void PlatformClient::ask(const std::string& op) {
                  .client = session_,
                  .msg = fmt::format("{}-m{}", session_, number),
                  .op = op};
-    if (op == "append" || op == "fail") {
+    if (op == "append" || op == "fail" || op == "input") {
         asked.name = ports_.rng.chance(0.7) ? "shared" : "own-" + session_;
     } else if (op == "add") {
         asked.name = "count";
@@ -90,7 +93,11 @@ void PlatformClient::ask(const std::string& op) {
 void PlatformClient::send(Pending& pending) {
     pending.sent = true;
     ports_.record(pending.asked);
-    const auto payload = jupyter::encode_ws(pending.message, options_.protocol);
+    write(pending.message);
+}
+
+void PlatformClient::write(const jupyter::Message& message) {
+    const auto payload = jupyter::encode_ws(message, options_.protocol);
     std::string framed(1, payload.binary ? 'b' : 't');
     framed.append(payload.bytes.view());
     ports_.network.send(stream_, Network::Side::kDialer, static_cast<int>(FrameKind::kWebSocket),
@@ -196,9 +203,30 @@ void PlatformClient::hear(std::string_view payload) {
                  .text = jupyter::string_field(content, "text"),
                  .count = jupyter::uint_field(content, "execution_count")};
     ports_.record(heard);
+    if (heard.type == "input_request") {
+        answer_question(*message);
+    }
     if (heard.asker == session_ && heard.type.ends_with("_reply")) {
         pending_.remove_if([&](const Pending& one) { return one.asked.msg == heard.msg; });
     }
+}
+
+// After a while, as people do; perhaps its agent is another one by then.
+void PlatformClient::answer_question(const jupyter::Message& question) {
+    const auto number = ++last_msg_;
+    jupyter::Message answer{.channel = jupyter::Channel::kStdin};
+    answer.header = fmt::format(
+        R"({{"msg_id": "{}-i{}", "msg_type": "input_reply", "session": "{}", "username": "u", "version": "5.3"}})",
+        session_, number, session_);
+    answer.parent_header = question.header;
+    answer.metadata = "{}";
+    answer.content = R"({"value": "yes", "status": "ok"})";
+    const auto pause = 1 + ports_.rng.below(static_cast<std::uint64_t>(options_.think_ms_max));
+    ports_.time.after(milliseconds(pause), [this, answer] {
+        if (stream_ != 0) {
+            write(answer);
+        }
+    });
 }
 
 }  // namespace nbos::testing

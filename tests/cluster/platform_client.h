@@ -20,6 +20,7 @@ struct ClientOptions {
     double fails = 0.05;
     double dies = 0.0;
     double asks = 0.05;
+    double inputs = 0.0;  // a question that is lost with a connection is not put again
 };
 
 class PlatformClient {
@@ -55,6 +56,8 @@ private:
     void regroup();  // asks again for what has no answer
     void hear(std::string_view payload);
     void send(Pending& pending);
+    void write(const jupyter::Message& message);
+    void answer_question(const jupyter::Message& question);
     std::string draw_op();
 
     Address address_;

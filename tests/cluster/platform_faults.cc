@@ -225,6 +225,8 @@ PlatformOptions PlatformOptions::draw(std::uint64_t seed) {
     host.replica.cell.slice_bytes = rng.chance(0.3) ? 40 : 1U << 20U;
     host.interpreters.cell_ms_max = 4 << rng.below(11);
     host.interpreters.start_ms_max = 20 << rng.below(7);
+    host.interpreters.question_ms_max = 5 << rng.below(8);
+    host.interpreters.hello_ms_max = 20 << rng.below(6);
     auto& f = options.faults;
     f.kill_interpreter = maybe(0.4, 2000, 20'000);
     f.kill_agent = maybe(0.5, 2000, 20'000);

@@ -31,6 +31,9 @@ public:
     agent::InterpreterId start(const agent::Adoption& adoption) override {
         return to_->start(adoption);
     }
+    bool survives(agent::InterpreterId id) const override { return to_->survives(id); }
+    void resume(agent::InterpreterId id) override { to_->resume(id); }
+    void settled(agent::InterpreterId id, CellNumber cell) override { to_->settled(id, cell); }
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override {
         to_->load(id, sequence, std::move(table));
     }
@@ -161,7 +164,7 @@ PlatformHost::PlatformHost(Address address, std::set<Address> peers, Wires& wire
               // Not from inside the agent's own call.
               wires_.time.after(milliseconds(0), [this, life = life_] {
                   if (life == life_) {
-                      kill_agent();
+                      agent_ends();
                   }
               });
           }),
@@ -223,30 +226,45 @@ void PlatformHost::tick() {
 }
 
 void PlatformHost::start_agent() {
-    if (state_ != Process::kDead || !disk_.readable()) {
+    if (state_ != Process::kDead && state_ != Process::kAway) {
+        return;
+    }
+    if (!disk_.readable()) {
+        state_ = Process::kDead;
+        interpreters_.end_all();
         return;
     }
     ++life_;
     state_ = Process::kRuns;
-    if (!options_.interpreters_outlive_agent) {
-        interpreters_.drop_all();
-    }
+    interpreters_.agent_starts();
     agent_ = std::make_unique<AgentProcess>(*this);
+}
+
+void PlatformHost::forget_agent() {
+    ++life_;
+    deferred_.clear();
+    if (agent_) {
+        agent_->interpreters_.disconnect();
+        agent_.reset();
+    }
 }
 
 void PlatformHost::kill_agent() {
     if (state_ != Process::kRuns && state_ != Process::kPaused) {
         return;
     }
-    ++life_;
-    state_ = Process::kDead;
-    deferred_.clear();
+    state_ = Process::kAway;
     wires_.network.process_died(address_);
     disk_.process_killed();
-    agent_->interpreters_.disconnect();
-    agent_.reset();
-    if (!options_.interpreters_outlive_agent) {
-        interpreters_.drop_all();
+    forget_agent();
+    interpreters_.agent_gone();
+}
+
+void PlatformHost::agent_ends() {
+    kill_agent();
+    if (state_ == Process::kAway) {
+        state_ = Process::kDead;
+        interpreters_.end_all();
     }
 }
 
@@ -254,16 +272,11 @@ void PlatformHost::power_off() {
     if (state_ == Process::kOff) {
         return;
     }
-    ++life_;
     state_ = Process::kOff;
-    deferred_.clear();
     wires_.network.power_lost(address_);
     disk_.power_lost();
-    if (agent_) {
-        agent_->interpreters_.disconnect();
-        agent_.reset();
-    }
-    interpreters_.drop_all();
+    forget_agent();
+    interpreters_.end_all();
 }
 
 void PlatformHost::power_on() {

@@ -25,13 +25,16 @@ enum class PlantedInPlatform : std::uint8_t {
     kCountRepeated,        // interpreters do not leave out the counts of lost cells
     kSyncNotAwaited,       // the log says durable before it is
     kStandbySkipsDeltas,   // a standby says that it follows, and does not
+    // Of an interpreter whose agent was killed:
+    kSurvivorRepeatsNothing,
+    kSurvivorForgetsItsCell,
+    kVoidFramesObeyed,
 };
 
 struct HostOptions {
     agent::ReplicaLimits replica;
     raft::Options raft;
     InterpreterOptions interpreters;
-    bool interpreters_outlive_agent = false;
     PlantedInPlatform planted = PlantedInPlatform::kNothing;
     std::uint64_t seed = 0;
 };
@@ -53,8 +56,8 @@ public:
     ~PlatformHost();
 
     Process process() const { return state_; }
-    void start_agent();  // no effect where it runs, or its log is corrupted
-    void kill_agent();
+    void start_agent();  // no effect where it runs; it ends at once when its log is corrupted
+    void kill_agent();   // its warden and its interpreters stay
     void power_off();
     void power_on();
     void pause();
@@ -70,6 +73,8 @@ private:
     class InterpreterPort;
     void post(std::function<void()> work);  // to the process that runs now
     void tick();
+    void forget_agent();
+    void agent_ends();  // by itself: its warden ends, too, and the interpreters with it
 
     Address address_;
     std::set<Address> peers_;

@@ -1,59 +1,34 @@
-// The interpreters of a simulated host: they compute, on a state table in the real delta format.
+// The interpreters of a simulated host, and what its warden keeps of them: they belong to the host
+// and not to its agent, so that they outlive one that is killed.
 //
-// They belong to the host and not to its agent, so that they can outlive an agent that is killed.
-// A cell's code is `OP NAME TAG` (history.h); it takes a random time, speaks in the middle, and
-// answers over three sockets whose messages overtake each other, as those of a real kernel do.
+// An agent that starts finds those that are some replica's; the first replica that starts one and
+// is that replica gets it (io/interpreter_host.cc does the same with real processes).
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
-#include "agent/ports.h"
-#include "base/ports.h"
-#include "jupyter/message_factory.h"
-#include "state/state_table.h"
-#include "tests/cluster/platform_time.h"
+#include "tests/cluster/platform_interpreter.h"
 
 namespace nbos::testing {
 
-struct InterpreterOptions {
-    int start_ms_max = 400;
-    int cell_ms_max = 400;
-    int command_ms_max = 5;
-    int socket_us_max = 3000;  // of a message on its way to the agent
-    // Planted bugs.
-    bool forgets_spent_counts = false;
-    bool standby_skips_deltas = false;
-};
-
 class PlatformInterpreters final : public agent::Interpreters {
 public:
-    struct Ports {
-        VirtualTime& time;
-        Rng& rng;
-        const jupyter::MessageFactory& factory;
-        // Brings a call to the agent when it can take one; drops it when there is none.
-        std::function<void(std::function<void(agent::InterpreterListener&)>)> to_agent;
-        // User code of (session, msg_id) begins in the process that calls itself `who`.
-        std::function<void(const std::string& session, const std::string& msg_id,
-                           const std::string& who)>
-            began;
-        // A reply leaves the interpreter; for planted bugs.
-        std::function<void(KernelId kernel, const jupyter::Message& reply)> replied;
-    };
-    PlatformInterpreters(std::string host, InterpreterOptions options, Ports ports)
-        : host_(std::move(host)), options_(options), ports_(std::move(ports)) {}
+    PlatformInterpreters(std::string host, InterpreterOptions options, SimInterpreter::Ports ports);
 
-    void kill_all(const std::string& why);   // each is reported
-    void drop_all() { processes_.clear(); }  // the host is gone
-    std::size_t running_cells() const;
-    void set_cell_ms_max(int ms) { options_.cell_ms_max = ms; }
+    void agent_gone();    // its process was killed
+    void agent_starts();  // the next one: survivors come back to it
+    void end_all();       // the warden, or the whole host, is gone
+    void kill_all(const std::string& why);  // each is reported
 
     agent::InterpreterId start(const agent::Adoption& adoption) override;
+    bool survives(agent::InterpreterId id) const override;
+    void resume(agent::InterpreterId id) override;
+    void settled(agent::InterpreterId id, CellNumber cell) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;
     void apply(agent::InterpreterId id, Sequence base, Sequence sequence, Bytes delta) override;
     void run(agent::InterpreterId id, const agent::RunOrder& order) override;
@@ -63,53 +38,24 @@ public:
     void discard(agent::InterpreterId id) override;
 
 private:
-    struct Running {
-        std::uint64_t number = 0;
-        std::string parent;
-        std::string op;
-        std::string name;
-        std::string tag;
-        std::uint64_t count = 0;
-        bool changed = false;
+    struct Slot {
+        std::shared_ptr<SimInterpreter> process;
+        bool survives = false;                     // and was not resumed yet
+        bool claimed = false;                      // by its replica
+        std::optional<agent::Survivor> back = {};  // has said what it has
     };
-    struct Process {
-        agent::InterpreterId id;
-        KernelId kernel;
-        std::string session;
-        state::StateTable table;
-        std::deque<std::function<void(Process&)>> commands;
-        bool works = true;  // until it has started
-        agent::RunOrder order;
-        std::optional<Running> running;
-        Instant said[3] = {};  // when the last message left: state socket, iopub, shell
-    };
-    enum Socket : int { kState, kIopub, kShell };
-    using Report = std::function<void(agent::InterpreterListener&)>;
-
-    void with(agent::InterpreterId id, const std::function<void(Process&)>& work);
-    void later(agent::InterpreterId id, milliseconds delay, std::function<void(Process&)> work);
-    void command(agent::InterpreterId id, std::function<void(Process&)> work);
-    void next_command(Process& process);
-    void done(Process& process);  // with the command under way
-    void report(Process& process, Socket socket, Report report);
-    void say(Process& process, Socket socket, std::string_view type, const std::string& parent,
-             std::string content);
-    void begin(Process& process, const jupyter::Message& request);
-    void answer(Process& process, const jupyter::Message& request, const std::string& type);
-    void middle(Process& process);
-    void end(Process& process, std::string_view ename);
-    std::string holds(const Process& process, const Running& cell) const;
-    std::string value(const Process& process, const std::string& key) const;
-    std::string who(const Process& process) const {
-        return host_ + "." + std::to_string(process.id.value);
-    }
+    SimInterpreter* find(agent::InterpreterId id) const;
+    std::optional<agent::InterpreterId> claim_survivor(const agent::Adoption& adoption);
+    void came_back(agent::InterpreterId id, const agent::Survivor& survivor);
+    void end_unclaimed();
+    void ended(agent::InterpreterId id, const std::string& why);
 
     std::string host_;
     InterpreterOptions options_;
-    Ports ports_;
-    std::map<agent::InterpreterId, Process> processes_;
+    SimInterpreter::Ports ports_;
+    std::map<agent::InterpreterId, Slot> slots_;
     std::uint64_t last_id_ = 0;
-    std::uint64_t last_cell_ = 0;
+    std::uint64_t life_ = 0;  // of agents
 };
 
 }  // namespace nbos::testing

@@ -89,6 +89,9 @@ public:
         const auto figures = figures_of(sim_.history());
         EXPECT_GE(figures.ok + figures.lost + figures.aborted, figures.asked - 1);
         EXPECT_GE(figures.ok, 10U) << "of " << figures.asked;
+        if (fault_ == Fault::kAgentRestarted || fault_ == Fault::kAllAgentsKilled) {
+            EXPECT_EQ(figures.lost, 0U) << "interpreters outlive their agents";
+        }
     }
 
 private:

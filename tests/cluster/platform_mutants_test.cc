@@ -29,9 +29,12 @@ PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
         options.faults.kill_agent = 1500;
         options.host.interpreters.socket_us_max = 500'000;
     }
-    options.host.interpreters.forgets_spent_counts = planted == PlantedInPlatform::kCountRepeated;
-    options.host.interpreters.standby_skips_deltas =
-        planted == PlantedInPlatform::kStandbySkipsDeltas;
+    auto& interpreters = options.host.interpreters;
+    interpreters.forgets_spent_counts = planted == PlantedInPlatform::kCountRepeated;
+    interpreters.standby_skips_deltas = planted == PlantedInPlatform::kStandbySkipsDeltas;
+    interpreters.repeats_nothing = planted == PlantedInPlatform::kSurvivorRepeatsNothing;
+    interpreters.forgets_its_cell = planted == PlantedInPlatform::kSurvivorForgetsItsCell;
+    interpreters.obeys_void_frames = planted == PlantedInPlatform::kVoidFramesObeyed;
     return options;
 }
 
@@ -63,7 +66,12 @@ INSTANTIATE_TEST_SUITE_P(
         PlantedBug{"QueuedCellForgotten", PlantedInPlatform::kQueuedCellForgotten, {"liveness"}},
         PlantedBug{"CountRepeated", PlantedInPlatform::kCountRepeated, {"counts"}},
         PlantedBug{"SyncNotAwaited", PlantedInPlatform::kSyncNotAwaited, {"durability"}},
-        PlantedBug{"StandbySkipsDeltas", PlantedInPlatform::kStandbySkipsDeltas, {"durability"}}),
+        PlantedBug{"StandbySkipsDeltas", PlantedInPlatform::kStandbySkipsDeltas, {"durability"}},
+        PlantedBug{
+            "SurvivorRepeatsNothing", PlantedInPlatform::kSurvivorRepeatsNothing, {"liveness"}},
+        PlantedBug{
+            "SurvivorForgetsItsCell", PlantedInPlatform::kSurvivorForgetsItsCell, {"exactly once"}},
+        PlantedBug{"VoidFramesObeyed", PlantedInPlatform::kVoidFramesObeyed, {"exactly once"}}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace

@@ -19,7 +19,8 @@
 namespace nbos::testing {
 
 using Address = std::string;  // "host-1", "gateway-1", "client-1"
-enum class Process : std::uint8_t { kRuns, kPaused, kDead, kOff };  // kOff: its machine, too
+// kAway: its warden holds its listening socket, and connections wait. kOff: its machine is, too.
+enum class Process : std::uint8_t { kRuns, kPaused, kAway, kDead, kOff };
 
 struct StreamEnd {
     Address address;

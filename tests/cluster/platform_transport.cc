@@ -7,6 +7,7 @@ namespace nbos::testing {
 namespace {
 
 constexpr milliseconds kConnectMax{2000};
+constexpr milliseconds kQueued{10};  // in the queue of a socket that nobody accepts from yet
 
 milliseconds pause_after(int failures) {
     return std::min(milliseconds(1000), milliseconds(50) * (1 << std::min(failures, 8)));
@@ -57,6 +58,10 @@ void SimTransport::attempt(const Address& address) {
     const bool reachable = there != Process::kOff &&
                            !wires_.network.is_cut(options_.self, address) &&
                            !wires_.network.is_cut(address, options_.self);
+    if (reachable && there == Process::kAway) {
+        attempt_later(address, kQueued);
+        return;
+    }
     const auto again = pause_after(peer.failures++);
     if (!reachable || there == Process::kPaused) {
         attempt_later(address, kConnectMax + again);

@@ -310,7 +310,10 @@ class NetnsCluster(Cluster):
         """The process as seen from here, of the interpreter that a kernel has on a host."""
         machine = self.machines[host]
         for owner in (machine.folder / "tmp").glob("nbos-*/*/owner.json"):
-            told = json.loads(owner.read_text())
+            try:
+                told = json.loads(owner.read_text())
+            except (OSError, ValueError):  # it is being written, or is gone
+                continue
             if told["kernel"] == kernel_id:
                 return next((pid for pid in below(machine.process.pid)
                              if pids_of(pid)[-1] == told["pid"]), None)
