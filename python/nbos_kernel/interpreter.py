@@ -25,7 +25,7 @@ from .engine import Engine
 from .interrupts import Interrupts
 from .kept import Kept
 
-RUN_WAIT_S = 30.0  # how long an execute_request waits for its run frame
+RUN_WAIT_S = 10.0  # how long an execute_request waits for its run frame
 NOTICE_PATHS_MAX = 8  # how many objects the notice under a cell names
 
 # What user code raises, also into IPython's; not GeneratorExit, by which coroutines are closed.
@@ -54,7 +54,6 @@ class NbosKernel(IPythonKernel):
         self._engine = Engine(self.shell)
         self._interrupts = Interrupts(self.shell)
         self._sequence = None  # unknown until the first load, apply or run
-        self._runs = {}  # msg_id -> header of a run frame that waits for its request
         self._run_waiter = None
         self._run = None
         self._delta_is_due = self._has_begun = False
@@ -68,9 +67,12 @@ class NbosKernel(IPythonKernel):
             return
         loop = asyncio.get_event_loop()
         at_once = {frames.RESUME: self._repeat, frames.SETTLED: self._forget}
-        self._link.start(
-            loop.call_soon_threadsafe, self._on_frame, at_once, self._hello, self._kept.attached
-        )
+
+        def attached(is_there):
+            self._kept.attached(is_there)
+            loop.call_soon_threadsafe(self._end_run_wait)
+
+        self._link.start(loop.call_soon_threadsafe, self._on_frame, at_once, self._hello, attached)
         # From the loop, so that the agent hears of it only when requests can be served.
         loop.call_soon(self._link.send, frames.HELLO, self._hello())
         loop.call_soon(self._engine.prepare)  # while nobody waits
@@ -175,16 +177,19 @@ class NbosKernel(IPythonKernel):
     # ---- a cell ----------------------------------------------------------------------------------
 
     def _on_run(self, header):
-        self._runs = {header["msg_id"]: header}  # one cell at a time: an older one is obsolete
+        self._kept.offer(header)
+        self._end_run_wait()
+
+    def _end_run_wait(self):
         if self._run_waiter is not None and not self._run_waiter.done():
             self._run_waiter.set_result(None)
 
     async def _expect_run(self, msg_id):
-        """The run frame of this request; None when it did not come in time."""
-        deadline = time.monotonic() + RUN_WAIT_S
-        while msg_id not in self._runs:
+        """The run frame of this request; None when it does not come any more."""
+        deadline, losses = time.monotonic() + RUN_WAIT_S, self._kept.losses
+        while (run := self._kept.offered(msg_id)) is None:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or losses != self._kept.losses:
                 return None
             self._run_waiter = asyncio.get_running_loop().create_future()
             try:
@@ -193,22 +198,21 @@ class NbosKernel(IPythonKernel):
                 return None
             finally:
                 self._run_waiter = None
-        return self._runs.pop(msg_id)
+        return run
 
     async def execute_request(self, stream, ident, parent):
         run = await self._expect_run(parent["header"]["msg_id"])
-        problem = None
-        if run is None:
-            problem = "the agent did not say that this cell may run"
-        elif run["base"] != self._sequence:
+        if run is not None and run["base"] != self._sequence:
             problem = f"this interpreter has sequence {self._sequence}, the cell needs {run['base']}"
-        if problem is not None:
-            if run is not None:
-                self._send_delta(run, b"", 0.0, problem)
+            self._kept.offer(None)
+            self._send_delta(run, b"", 0.0, problem)
             self._refuse(stream, ident, parent, problem)
             return
+        if run is None or not self._kept.begin(run):
+            # Of an agent that is gone; the next one knows from the hello that this cell did not begin.
+            self.log.warning("a cell that nobody waits for here was dropped")
+            return
         self._run = run
-        self._kept.begin(run)
         self._delta_is_due, self._has_begun = True, False
         self._unsupported = []
         leave_out_counts(self.shell, run.get("spent_counts", 0))

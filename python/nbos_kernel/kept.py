@@ -21,6 +21,8 @@ class Kept:
     def __init__(self):
         self._lock = threading.Lock()
         self._attached = True
+        self._offered = None  # the header of a run frame whose cell has not begun
+        self.losses = 0  # of an agent
         self._clear(None)
 
     def _clear(self, run):
@@ -35,9 +37,24 @@ class Kept:
         """The header of the run frame whose cell may still be needed, or None."""
         return self._run
 
-    def begin(self, run):
+    def offer(self, run):
+        """A run frame has come. One cell at a time: an older one is obsolete."""
         with self._lock:
+            self._offered = run
+
+    def offered(self, msg_id):
+        run = self._offered
+        return run if run is not None and run["msg_id"] == msg_id else None
+
+    def begin(self, run):
+        """False when the agent that sent this run frame is gone: the next one is told that this cell
+        has not begun, and lets it run elsewhere."""
+        with self._lock:
+            if run is not self._offered:
+                return False
+            self._offered = None
             self._clear(run)
+            return True
 
     def forget(self, cell=None):
         """The end of `cell` (or whatever there is) is in the log."""
@@ -46,9 +63,12 @@ class Kept:
                 self._clear(None)
 
     def attached(self, attached):
-        """Whether an agent listens: what is dropped while none does is lost."""
+        """Whether an agent listens: what is dropped while none does is lost, and its frames are void."""
         with self._lock:
             self._attached = attached
+            if not attached:
+                self._offered = None
+                self.losses += 1
 
     def add_delta(self, header, delta):
         with self._lock:

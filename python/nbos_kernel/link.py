@@ -96,9 +96,9 @@ class Link:
 
     def _wait_for_agent(self):
         deadline = time.monotonic() + self.outlives_agent_s
-        self._attached(False)
         with self._serve_lock:
             self._connection += 1
+        self._attached(False)  # no frame of the old connection is served any more
         while time.monotonic() < deadline:
             try:
                 fresh = self._connect()

@@ -353,6 +353,50 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
     link.close()
 
 
+def reconnected(agent, python):
+    """What the interpreter says it has, when its agent was lost and is there again."""
+    python.link.close()
+    python.link, _ = agent._accept(agent._state)
+    kind, hello, _ = frames.receive(python.link)
+    assert kind == frames.HELLO
+    frames.send(python.link, frames.RESUME, {})
+    return hello["resume"]
+
+
+def end(agent, python):
+    """So that it does not come back to the agent of the next test."""
+    frames.send(python.link, frames.SHUTDOWN, {})
+    assert agent.report()["token"] == python.token
+
+
+def test_a_cell_that_waits_for_its_run_frame_is_dropped_with_its_agent(agent, tmp_path):
+    python = agent.start(outlives_agent_s=60)
+    marker = tmp_path / "began"
+    python.send("execute_request", {"code": f"open({str(marker)!r}, 'w')"})
+    while python.receive(python.iopub)["content"].get("execution_state") != "busy":
+        pass
+    assert reconnected(agent, python)["run"] == {}
+    assert python.request("kernel_info_request", {})["content"]["status"] == "ok"
+    assert python.run("x = 1; x").result() == "1"
+    assert not marker.exists()
+    end(agent, python)
+
+
+def test_what_an_agent_has_allowed_is_void_when_it_is_gone(agent, tmp_path):
+    """Its run frame was served, its request comes late: the next agent lets the cell run elsewhere."""
+    python = agent.start(outlives_agent_s=60)
+    marker = tmp_path / "began"
+    late = python.session.msg("execute_request", {"code": f"open({str(marker)!r}, 'w')", "silent": False})
+    run = {"cell": 1, "epoch": 1, "msg_id": late["header"]["msg_id"], "base": 0}
+    frames.send(python.link, frames.RUN, run)
+    assert python.apply(b"", sequence=1, base=5)["ok"] is False  # so that it has been served
+    assert reconnected(agent, python)["run"] == {}
+    python.session.send(python.shell, late)
+    assert python.request("kernel_info_request", {})["content"]["status"] == "ok"
+    assert not marker.exists()
+    end(agent, python)
+
+
 def test_an_interpreter_that_nobody_comes_for_ends():
     agent = Agent()
     try:
