@@ -17,6 +17,12 @@ bool same_cell(const std::optional<CellRun>& run, CellNumber cell, Epoch epoch) 
     return run && run->claim().cell == cell && run->claim().epoch == epoch;
 }
 
+// What an interpreter says at the beginning and the end of a request.
+bool ends_or_begins(const jupyter::Message& message) {
+    const auto header = jupyter::parse_header(message.header);
+    return header && (header->msg_type == "status" || header->msg_type == "execute_reply");
+}
+
 // The links to gateways carry twice this in a frame, and every copy of it is memory.
 constexpr std::size_t kOutputBytesMax = 128U << 20U;
 
@@ -415,6 +421,9 @@ void KernelReplica::interpreter_message(jupyter::Message message) {
     if (of_cell && run_->take(message) == CellRun::Relay::kHeld) {
         finish_cell();
         return;
+    }
+    if (!of_cell && parent && parent->msg_type == "execute_request" && ends_or_begins(message)) {
+        return;  // of a cell that does not run here: the log tells how that one begins and ends
     }
     ports_.gateways.send(cluster::KernelOutput{kernel_, fence, std::move(message)});
 }

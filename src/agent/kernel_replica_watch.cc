@@ -30,10 +30,6 @@ void KernelReplica::settle_survivor() {
             interpreter_.executed(run->cell, machine_.sequence());
         }
         resume_interpreter();
-        if (!run && standing && standing->replica == self_ && !run_) {
-            // User code of the standing claim never reached it: giving that back costs nothing.
-            propose(replica::Yield{standing->cell, standing->epoch, self_});
-        }
     } else if (!survivor.sequence || machine_.sequence() > *survivor.sequence || run) {
         rebuild_interpreter(fmt::format(
             "the one that outlived its agent is not up to date: its sequence is {}, the log's {}{}",
@@ -125,6 +121,13 @@ void KernelReplica::watch_executor() {
     std::string why;
     if (claim->replica == self_) {
         if (run_ || started_ || interpreter_.survives()) {
+            return;
+        }
+        if (interpreter_.resumed()) {
+            // User code of this claim never reached it: giving that back costs nothing.
+            loss_proposed_ = claim->epoch;
+            loss_proposed_at_ = now_;
+            propose(replica::Yield{claim->cell, claim->epoch, self_});
             return;
         }
         why = own_loss_.empty() ? "its interpreter is gone" : own_loss_;

@@ -34,6 +34,7 @@ void ReplicaInterpreter::start() {
     ready_ = false;
     applied_ = sent_ = Sequence{0};
     survivor_.reset();
+    resumed_ = false;
     id_ = port_.start(source_.adoption());
     survives_ = port_.survives(*id_);
 }
@@ -47,7 +48,7 @@ void ReplicaInterpreter::start_or_keep_survivor() {
 void ReplicaInterpreter::resume(Sequence sequence) {
     survives_ = false;
     survivor_.reset();
-    ready_ = true;
+    resumed_ = ready_ = true;
     applied_ = sent_ = sequence;
     failures_ = 0;
     port_.resume(*id_);
@@ -56,7 +57,7 @@ void ReplicaInterpreter::resume(Sequence sequence) {
 void ReplicaInterpreter::stop() {
     stopped_ = true;
     retry_at_.reset();
-    ready_ = survives_ = false;
+    ready_ = survives_ = resumed_ = false;
     if (id_) {
         port_.discard(*id_);
         id_.reset();
@@ -115,7 +116,7 @@ bool ReplicaInterpreter::on_applied(Sequence sequence, bool ok, const std::strin
 
 void ReplicaInterpreter::on_ended(const std::string& why) {
     id_.reset();
-    survives_ = false;
+    survives_ = resumed_ = false;
     fail(why);
 }
 
