@@ -612,6 +612,34 @@ TEST_F(Channels, ANewSessionIsToldTheEndsThatItMissed) {
                                            "iopub status idle < m1"));
 }
 
+TEST_F(Channels, TheEndOfACellThatAnotherGatewayWasAskedForIsAskedForUntilItComes) {
+    auto client = connect(group_.kernel, "s1");
+    advance(milliseconds(50));
+    link_.take<cluster::Recall>();
+    started(group_, "h1", "s1", "m1");
+    advance(milliseconds(1000));
+    EXPECT_EQ(0U, link_.take<cluster::Recall>().size());
+    advance(milliseconds(5000));
+    const auto recalls = link_.take<cluster::Recall>();
+    ASSERT_LE(1U, recalls.size());
+    EXPECT_EQ("s1", recalls[0].second.session);
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1",
+                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
+TEST_F(Channels, ACellOfAGatewayThatIsGoneIsSentWhenItsClientAsksAgain) {
+    auto client = connect(group_.kernel, "s1");
+    started(group_, "h1", "s1", "m1");
+    link_.take<cluster::ClientMessage>();
+    client.execute("m1");
+    advance(milliseconds(50));
+    EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());
+    tell("h1", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1",
+                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 TEST_F(Channels, AnExecutorThatWasGivenUpIsNotShown) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

@@ -136,6 +136,9 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
     touch();
     if (auto* known = cells_.find(header.session, header.msg_id)) {
         known->client = id;  // asked again after a lost connection: it is under way
+        if (std::exchange(known->foreign, false)) {
+            known->request = std::move(message);  // now it can be sent again, should it be lost
+        }
         return;
     }
     ended_.remove(header.session, header.msg_id);  // asked again: it is answered again
@@ -335,11 +338,16 @@ void KernelChannels::pump() {
 // it takes those along, as one that is lost on its way there must not run after it. What is in the
 // log already is void there.
 void KernelChannels::pump_cells(const HostId& target) {
+    constexpr std::chrono::seconds kAskForEnd{5};
     const auto connection = shared_.hosts.connection(target);
     std::vector<PendingCell*> before;
     for (auto& cell : cells_.all()) {
         const bool hesitates = shared_.link.hesitates(cell.sent_to);
-        if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
+        if (cell.foreign && now() - cell.sent_at > kAskForEnd) {
+            // Whoever told of its end may have had no connection to here just then.
+            cell.sent_at = now();
+            shared_.actions.recall(kernel_, cell.session);
+        } else if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
             for (auto* earlier : std::exchange(before, {})) {
                 send_cell(*earlier, target);
             }

@@ -212,7 +212,8 @@ PendingCell& KernelChannels::foreign_cell(const std::string& session, const std:
                                   .msg_id = msg_id,
                                   .parent = std::move(parent),
                                   .foreign = true,
-                                  .incarnation = asking_incarnation()});
+                                  .incarnation = asking_incarnation(),
+                                  .sent_at = now()});
 }
 
 void KernelChannels::say_busy(PendingCell& cell) {
