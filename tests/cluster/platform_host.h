@@ -29,6 +29,7 @@ enum class PlantedInPlatform : std::uint8_t {
     kSurvivorRepeatsNothing,
     kSurvivorForgetsItsCell,
     kVoidFramesObeyed,
+    kGoneAgentObeyed,
 };
 
 struct HostOptions {

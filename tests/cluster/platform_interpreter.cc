@@ -16,7 +16,7 @@ namespace {
 using agent::InterpreterListener;
 using jupyter::Channel;
 
-constexpr milliseconds kRunWait{30'000};  // RUN_WAIT_S of python/nbos_kernel/interpreter.py
+constexpr milliseconds kRunWait{10'000};  // RUN_WAIT_S of python/nbos_kernel/interpreter.py
 
 jupyter::Header header_of(const jupyter::Message& message) {
     return jupyter::parse_header(message.header).value_or(jupyter::Header{});
@@ -241,6 +241,13 @@ void SimInterpreter::agent_gone() {
     link_ = Link::kGone;
     ++connection_;
     transit_survives_ = ports_.rng.chance(0.5);
+    if (!options_.obeys_gone_agents) {
+        ordered_.reset();
+    }
+    if (awaits_run_) {
+        drop(*std::exchange(awaits_run_, std::nullopt));
+        work_on();
+    }
     later(adoption_.outlives_agent, [this, connection = connection_] {
         if (link_ == Link::kGone && connection == connection_) {
             ports_.ended(id_, "its agent did not come back in time");
@@ -330,7 +337,7 @@ void SimInterpreter::expect_run(const jupyter::Message& request) {
     awaits_run_ = request;
     later(kRunWait, [this, wait = ++waits_] {
         if (awaits_run_ && wait == waits_) {
-            refuse(*std::exchange(awaits_run_, std::nullopt));
+            drop(*std::exchange(awaits_run_, std::nullopt));
             work_on();
         }
     });
@@ -341,6 +348,12 @@ void SimInterpreter::refuse(const jupyter::Message& request) {
     say(kIopub, "status", request.header, R"({"execution_state": "busy"})");
     say(kShell, "execute_reply", request.header,
         R"({"status": "error", "ename": "NotebookOSError", "execution_count": 0})");
+    say(kIopub, "status", request.header, R"({"execution_state": "idle"})");
+}
+
+// Of an agent that is gone.
+void SimInterpreter::drop(const jupyter::Message& request) {
+    say(kIopub, "status", request.header, R"({"execution_state": "busy"})");
     say(kIopub, "status", request.header, R"({"execution_state": "idle"})");
 }
 

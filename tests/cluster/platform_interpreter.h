@@ -35,6 +35,7 @@ struct InterpreterOptions {
     bool repeats_nothing = false;       // on resume
     bool forgets_its_cell = false;      // says hello without the cell that it runs
     bool obeys_void_frames = false;     // of a connection that is gone
+    bool obeys_gone_agents = false;     // begins what one allowed that is gone by now
 };
 
 class SimInterpreter : public std::enable_shared_from_this<SimInterpreter> {
@@ -117,6 +118,7 @@ private:
     void answer(const jupyter::Message& request, const std::string& type);
     void expect_run(const jupyter::Message& request);
     void refuse(const jupyter::Message& request);
+    void drop(const jupyter::Message& request);
     void begin(const jupyter::Message& request);
     void middle();
     void end(std::string_view ename);

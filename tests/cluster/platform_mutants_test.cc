@@ -35,6 +35,7 @@ PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
     interpreters.repeats_nothing = planted == PlantedInPlatform::kSurvivorRepeatsNothing;
     interpreters.forgets_its_cell = planted == PlantedInPlatform::kSurvivorForgetsItsCell;
     interpreters.obeys_void_frames = planted == PlantedInPlatform::kVoidFramesObeyed;
+    interpreters.obeys_gone_agents = planted == PlantedInPlatform::kGoneAgentObeyed;
     return options;
 }
 
@@ -71,7 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
             "SurvivorRepeatsNothing", PlantedInPlatform::kSurvivorRepeatsNothing, {"liveness"}},
         PlantedBug{
             "SurvivorForgetsItsCell", PlantedInPlatform::kSurvivorForgetsItsCell, {"exactly once"}},
-        PlantedBug{"VoidFramesObeyed", PlantedInPlatform::kVoidFramesObeyed, {"exactly once"}}),
+        PlantedBug{"VoidFramesObeyed", PlantedInPlatform::kVoidFramesObeyed, {"exactly once"}},
+        PlantedBug{"GoneAgentObeyed", PlantedInPlatform::kGoneAgentObeyed, {"exactly once"}}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace
