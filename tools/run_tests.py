@@ -7,7 +7,7 @@ nothing failed and something ran.
 
     ./nbos test                 everything but the long simulator runs, fuzzing and TSan
     ./nbos test --long          with 100,000 simulator seeds (5,000 of the platform), the whole
-                                fault matrix, fuzzing and TSan
+                                fault matrix, histories, fuzzing and TSan
     ./nbos test --only tidy     one suite by name (may be repeated)
     ./nbos test --list          the suites
 """
@@ -256,6 +256,10 @@ SUITES = [
           lambda options: options.long),
     Suite("drills", "the whole fault matrix, on machines in network namespaces", run_drills,
           lambda options: options.long),
+    Suite("history", "ten minutes of random faults on such machines; clients' histories are judged",
+          lambda options: run_pytest("history", ["tests/e2e/test_history.py"], 3600, options,
+                                     {"NBOS_HISTORY_S": "600"}),
+          lambda options: options.long),
 ]
 
 
@@ -263,7 +267,7 @@ def parse():
     parser = argparse.ArgumentParser(prog="nbos test", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true",
-                        help="long simulator runs, the whole fault matrix, and TSan")
+                        help="long simulator runs, the whole fault matrix, histories, and TSan")
     parser.add_argument("--asan", action=argparse.BooleanOptionalAction, default=None,
                         help="with the AddressSanitizer suite (default: yes)")
     parser.add_argument("--tsan", action=argparse.BooleanOptionalAction, default=None,

@@ -624,8 +624,8 @@ TEST_F(Channels, TheEndOfACellThatAnotherGatewayWasAskedForIsAskedForUntilItCome
     ASSERT_LE(1U, recalls.size());
     EXPECT_EQ("s1", recalls[0].second.session);
     tell("h1", end_of(group_, "s1", "m1"));
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1",
-                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
 }
 
 TEST_F(Channels, ACellOfAGatewayThatIsGoneIsSentWhenItsClientAsksAgain) {
@@ -636,8 +636,8 @@ TEST_F(Channels, ACellOfAGatewayThatIsGoneIsSentWhenItsClientAsksAgain) {
     advance(milliseconds(50));
     EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());
     tell("h1", end_of(group_, "s1", "m1"));
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1",
-                                           "shell execute_reply ok < m1", "iopub status idle < m1"));
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
 }
 
 TEST_F(Channels, AnExecutorThatWasGivenUpIsNotShown) {

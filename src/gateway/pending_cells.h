@@ -52,7 +52,7 @@ struct PendingCell {
 
     HostId sent_to;
     std::uint64_t connection = 0;
-    ReplicaId leader;  // when it was sent
+    ReplicaId leader;   // when it was sent
     Instant sent_at{};  // of a foreign one: when its end was last asked for
 
     // For input, until it has another or the cell ends. Told again to its session when that

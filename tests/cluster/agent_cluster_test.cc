@@ -97,6 +97,18 @@ TEST_F(AgentClusterTest, AnInterpreterThatNeverAnswersLosesItsCellAndIsMadeAnew)
     EXPECT_EQ(cluster_.printed("c"), "1");
 }
 
+TEST_F(AgentClusterTest, OfACellThatDoesNotRunHereNoReplyAndNoStatusIsPassedOn) {
+    ASSERT_TRUE(run(leader(), "a", "set x 1"));
+    const auto said = cluster_.messages_about("a");
+    EXPECT_GT(said, 0) << "its outputs";
+    for (int host = 1; host <= 3; ++host) {
+        cluster_.interpreters(host).drop_request(
+            R"({"msg_id": "a", "msg_type": "execute_request", "session": "client"})");
+    }
+    cluster_.run_for(seconds(1));
+    EXPECT_EQ(cluster_.messages_about("a"), said);
+}
+
 TEST_F(AgentClusterTest, ALargeResultIsWrittenOnceNotOncePerPart) {
     ASSERT_TRUE(run(leader(), "a", "set x " + std::string(60U << 20U, 'v')));
     cluster_.run_for(seconds(1));

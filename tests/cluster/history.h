@@ -5,7 +5,8 @@
 // Kinds    asked         `client` sent request `msg` (again, when it did so before): `op`, `name`,
 //                        `tag` say what the cell does (below)
 //          heard         `client` received `type` in answer to request `msg` of `asker`: `state` is
-//                        the execution_state or the status, `speaker` the kernel's session id
+//                        the execution_state or the status, `speaker` the kernel's session id,
+//                        `text` that of a stream, or an error's evalue
 //          began         user code of (`asker`, `msg`) began in process `who`: a ledger kept
 //                        outside of everything that is replicated
 //          connected     a WebSocket of `client` opened: what was under way before may be lost

@@ -190,18 +190,19 @@ void PlatformClient::hear(std::string_view payload) {
         return;
     }
     const auto& content = message->content;
-    Record heard{.kind = "heard",
-                 .kernel = kernel_,
-                 .client = session_,
-                 .msg = parent.msg_id,
-                 .asker = parent.session,
-                 .speaker = header.session,
-                 .type = header.msg_type,
-                 .state = jupyter::string_field(
-                     content, header.msg_type == "status" ? "execution_state" : "status"),
-                 .ename = jupyter::string_field(content, "ename"),
-                 .text = jupyter::string_field(content, "text"),
-                 .count = jupyter::uint_field(content, "execution_count")};
+    Record heard{
+        .kind = "heard",
+        .kernel = kernel_,
+        .client = session_,
+        .msg = parent.msg_id,
+        .asker = parent.session,
+        .speaker = header.session,
+        .type = header.msg_type,
+        .state = jupyter::string_field(content,
+                                       header.msg_type == "status" ? "execution_state" : "status"),
+        .ename = jupyter::string_field(content, "ename"),
+        .text = jupyter::string_field(content, header.msg_type == "error" ? "evalue" : "text"),
+        .count = jupyter::uint_field(content, "execution_count")};
     ports_.record(heard);
     if (heard.type == "input_request") {
         answer_question(*message);

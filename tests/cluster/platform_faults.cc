@@ -152,7 +152,8 @@ void PlatformSim::disturb() {
         return kernels_[rng_.below(kernels_.size())];
     };
     schedule(f.kill_interpreter, [this] { some_host().kill_interpreters("out of memory"); });
-    schedule(f.kill_agent, [this] { restart_agent(some_host(), between(50, 8000)); });
+    schedule(f.kill_agent,
+             [this] { restart_agent(some_host(), between(50, options_.agent_down_ms_max)); });
     schedule(f.power_off, [this] { power_cycle(some_host(), between(500, 20'000)); });
     schedule(f.cut_off, [this] {
         isolate(some_host(), rng_.chance(0.3) ? between(40'000, 90'000) : between(100, 12'000));

@@ -84,8 +84,8 @@ void SimInterpreter::say(Socket socket, std::string_view type, const std::string
     const auto channel = socket == kShell   ? Channel::kShell
                          : socket == kStdin ? Channel::kStdin
                                             : Channel::kIopub;
-    publish(socket, ports_.factory.make(channel, type, adoption_.session, parent,
-                                        std::move(content)));
+    publish(socket,
+            ports_.factory.make(channel, type, adoption_.session, parent, std::move(content)));
 }
 
 void SimInterpreter::publish(Socket socket, jupyter::Message message) {
@@ -129,26 +129,27 @@ void SimInterpreter::frame(std::function<void()> serve) {
 void SimInterpreter::send(const jupyter::Message& message) {
     const auto socket = message.channel == Channel::kStdin ? kStdin : kShell;
     heard_[socket] = std::max(heard_[socket], ports_.time.now() + on_its_way());
-    ports_.time.at(heard_[socket], [this, alive = weak_from_this(), connection = connection_,
-                                    socket, message] {
-        const auto self = alive.lock();
-        if (!self || (connection != connection_ && !transit_survives_)) {
-            return;
-        }
-        if (socket == kShell) {
-            shell_.push_back(message);
-            work_on();
-        } else if (running_ && std::exchange(running_->asks, false)) {
-            std::erase_if(kept_->messages,
-                          [](const auto& one) { return one.channel == Channel::kStdin; });
-            running_->changed = true;
-            later(running_->rest, [this, number = running_->number] {
-                if (running_ && running_->number == number) {
-                    end("");
-                }
-            });
-        }
-    });
+    ports_.time.at(heard_[socket],
+                   [this, alive = weak_from_this(), connection = connection_, socket, message] {
+                       const auto self = alive.lock();
+                       if (!self || (connection != connection_ && !transit_survives_)) {
+                           return;
+                       }
+                       if (socket == kShell) {
+                           shell_.push_back(message);
+                           work_on();
+                       } else if (running_ && std::exchange(running_->asks, false)) {
+                           std::erase_if(kept_->messages, [](const auto& one) {
+                               return one.channel == Channel::kStdin;
+                           });
+                           running_->changed = true;
+                           later(running_->rest, [this, number = running_->number] {
+                               if (running_ && running_->number == number) {
+                                   end("");
+                               }
+                           });
+                       }
+                   });
 }
 
 // The main thread: one thing at a time, frames and requests as they come.
@@ -263,12 +264,11 @@ void SimInterpreter::agent_listens(std::function<void(const agent::Survivor&)> b
         }
         link_ = Link::kBack;
         ++connection_;
-        later(up_to(options_.hello_ms_max),
-              [this, again = connection_, has = survivor(), back] {
-                  if (again == connection_) {
-                      back(has);
-                  }
-              });
+        later(up_to(options_.hello_ms_max), [this, again = connection_, has = survivor(), back] {
+            if (again == connection_) {
+                back(has);
+            }
+        });
     });
 }
 

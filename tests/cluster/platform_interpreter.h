@@ -32,10 +32,10 @@ struct InterpreterOptions {
     // Planted bugs.
     bool forgets_spent_counts = false;
     bool standby_skips_deltas = false;
-    bool repeats_nothing = false;       // on resume
-    bool forgets_its_cell = false;      // says hello without the cell that it runs
-    bool obeys_void_frames = false;     // of a connection that is gone
-    bool obeys_gone_agents = false;     // begins what one allowed that is gone by now
+    bool repeats_nothing = false;    // on resume
+    bool forgets_its_cell = false;   // says hello without the cell that it runs
+    bool obeys_void_frames = false;  // of a connection that is gone
+    bool obeys_gone_agents = false;  // begins what one allowed that is gone by now
 };
 
 class SimInterpreter : public std::enable_shared_from_this<SimInterpreter> {

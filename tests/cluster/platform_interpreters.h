@@ -20,9 +20,9 @@ class PlatformInterpreters final : public agent::Interpreters {
 public:
     PlatformInterpreters(std::string host, InterpreterOptions options, SimInterpreter::Ports ports);
 
-    void agent_gone();    // its process was killed
-    void agent_starts();  // the next one: survivors come back to it
-    void end_all();       // the warden, or the whole host, is gone
+    void agent_gone();                      // its process was killed
+    void agent_starts();                    // the next one: survivors come back to it
+    void end_all();                         // the warden, or the whole host, is gone
     void kill_all(const std::string& why);  // each is reported
 
     agent::InterpreterId start(const agent::Adoption& adoption) override;

@@ -224,8 +224,14 @@ void PlatformSim::written(const std::string& host, const raft::GroupWrite& write
         const auto cell = replica::decode_cell_entry(entry.data.view());
         if (cell && std::holds_alternative<replica::Result>(*cell)) {
             result_written_ = HostId{host};
+        } else if (cell && std::holds_alternative<replica::Claim>(*cell)) {
+            claim_written_ = HostId{host};
         }
     }
+}
+
+std::optional<HostId> PlatformSim::claim_written() {
+    return std::exchange(claim_written_, std::nullopt);
 }
 
 std::optional<HostId> PlatformSim::result_written() {

@@ -50,6 +50,7 @@ struct PlatformOptions {
     ClientOptions client;
     HostOptions host;
     FaultRates faults;
+    int agent_down_ms_max = 8000;
     int chaos_ms = 60'000;
     int answers_ms_max = 240'000;  // after healing; then what waits never gets its answer
 
@@ -102,7 +103,9 @@ public:
     std::optional<cluster::KernelStatus> leader(const std::string& kernel) const;
     std::optional<HostId> executor(const std::string& kernel) const;  // of a cell that runs now
     std::optional<HostId> last_executor(const std::string& kernel) const;
-    // Since the last call: a Result was handed to this host's log; a snapshot's chunk arrived.
+    // Since the last call: a Claim or Result was handed to this host's log; a snapshot's chunk
+    // came.
+    std::optional<HostId> claim_written();
     std::optional<HostId> result_written();
     std::optional<HostId> snapshot_chunk_arrived();
     const History& history() const { return history_; }
@@ -136,6 +139,7 @@ private:
     std::vector<std::string> kernels_;
     History history_;
     std::map<std::pair<std::string, std::string>, cluster::KernelStatus> statuses_;
+    std::optional<HostId> claim_written_;
     std::optional<HostId> result_written_;
     std::optional<HostId> chunk_arrived_;
     bool chaos_ = false;

@@ -96,6 +96,18 @@ TEST_P(Survival, ACellOutlivesAgentsThatAreKilledAgainAndAgain) {
     EXPECT_EQ(shown(sim.history(), cell(sim)), kWholeAnswer);
 }
 
+TEST_P(Survival, AClaimIsGivenBackWhenItsCellNeverBegan) {
+    PlatformSim sim(quiet(GetParam(), 1000));
+    sim.start();
+    sim.client(1).ask("append");
+    std::optional<HostId> host;
+    ASSERT_TRUE(sim.run_until([&] { return (host = sim.claim_written()).has_value(); }));
+    sim.run_for(milliseconds(GetParam() % 5));  // on its way through the log, or just applied
+    sim.restart_agent(sim.host(*host), milliseconds(400));
+    expect_all_is_well(sim);
+    EXPECT_EQ(shown(sim.history(), cell(sim)), kWholeAnswer);
+}
+
 TEST_P(Survival, AQuestionOnStdinIsStillAnswered) {
     PlatformSim sim(quiet(GetParam(), 1000));
     auto& host = sim.host(begin_cell(sim, "input"));
@@ -139,13 +151,14 @@ TEST_P(Survival, AnAgentThatEndsByItselfTakesThemAlong) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Survival, ::testing::Range<std::uint64_t>(1, 11));
 
-// Agents are all that breaks here, and they are back within the grace.
+// Agents are all that breaks here, and they are back before their replicas are made anew elsewhere.
 PlatformOptions only_agents_crash(std::uint64_t seed) {
     auto options = PlatformOptions::draw(seed);
     const auto drawn = std::exchange(options.faults, {});
     options.faults.kill_agent = drawn.kill_agent > 0 ? drawn.kill_agent : 3000;
     options.faults.kill_all_agents = drawn.kill_all_agents;
     options.faults.slow_disk = drawn.slow_disk;
+    options.agent_down_ms_max = 4000;
     options.client.dies = 0;
     options.client.inputs = 0.15;
     options.host.replica.silence_grace = seconds(60);

@@ -220,7 +220,7 @@ class HistoryClient(threading.Thread):
             "heard", kernel=self._kernel, client=self._session, msg=parent["msg_id"], asker=asker,
             speaker=header["session"], type=kind, ename=content.get("ename"),
             state=content.get("execution_state" if kind == "status" else "status"),
-            text=content.get("text"), count=content.get("execution_count"))
+            text=content.get("evalue" if kind == "error" else "text"), count=content.get("execution_count"))
         if asker == self._session and kind.endswith("_reply"):
             with self._lock:
                 self._pending.pop(parent["msg_id"], None)

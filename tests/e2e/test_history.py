@@ -4,7 +4,7 @@ Several clients work on a few kernels while hosts, agents, interpreters, network
 fail; what they asked for and heard, and the ledger of what began, goes to a file, and the program
 history_check says which promises were broken.
 
-NBOS_HISTORY_S  seconds of faults (default 40; `./nbos test --long` takes 600)
+NBOS_HISTORY_S  seconds of faults (default 40; the suite `history` takes 600)
 NBOS_SEED       of the faults and of what clients ask for (default: drawn)
 """
 import collections

@@ -221,6 +221,8 @@ void AgentCluster::hear(int host, const cluster::Rpc& rpc) {
         started_.push_back(*started);
     } else if (const auto* reply = std::get_if<cluster::Reply>(&*copy)) {
         replies_[reply->request] = *reply;
+    } else if (const auto* output = std::get_if<cluster::KernelOutput>(&*copy)) {
+        outputs_.push_back(*output);
     } else if (const auto* status = std::get_if<cluster::KernelStatus>(&*copy)) {
         statuses_[{host, status->kernel}] = *status;
     }
@@ -292,6 +294,13 @@ int AgentCluster::times_ended(const std::string& msg_id) const {
 int AgentCluster::times_started(const std::string& msg_id) const {
     return static_cast<int>(std::count_if(started_.begin(), started_.end(),
                                           [&](const auto& cell) { return cell.msg_id == msg_id; }));
+}
+
+int AgentCluster::messages_about(const std::string& msg_id) const {
+    return static_cast<int>(
+        std::count_if(outputs_.begin(), outputs_.end(), [&](const auto& output) {
+            return jupyter::string_field(output.message.parent_header, "msg_id") == msg_id;
+        }));
 }
 
 std::string AgentCluster::printed(const std::string& msg_id) const {

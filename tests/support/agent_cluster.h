@@ -63,6 +63,7 @@ public:
     const cluster::CellEnded* ended(const std::string& msg_id) const;
     int times_ended(const std::string& msg_id) const;
     int times_started(const std::string& msg_id) const;
+    int messages_about(const std::string& msg_id) const;   // of interpreters, passed on
     std::string printed(const std::string& msg_id) const;  // by outputs in the committed tail
     std::optional<cluster::KernelStatus> leader(KernelId kernel) const;  // of hosts that are up
     std::optional<cluster::KernelStatus> status(int host, KernelId kernel) const;
@@ -93,6 +94,7 @@ private:
     std::uint64_t kernels_ = 0;
     std::vector<cluster::CellEnded> ended_;
     std::vector<cluster::CellStarted> started_;
+    std::vector<cluster::KernelOutput> outputs_;
     std::map<std::uint64_t, cluster::Reply> replies_;
     std::map<std::pair<int, KernelId>, cluster::KernelStatus> statuses_;
 };

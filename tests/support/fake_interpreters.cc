@@ -143,6 +143,16 @@ void FakeInterpreters::say(InterpreterId id, Channel channel, const std::string&
     listener_->interpreter_message(id, std::move(message));
 }
 
+void FakeInterpreters::drop_request(const std::string& header) {
+    for (const auto& [id, process] : processes_) {
+        later(id, [this, id = id, header] {
+            say(id, Channel::kIopub, "status", header, R"({"execution_state": "busy"})");
+            say(id, Channel::kShell, "execute_reply", header, R"({"status": "error"})");
+            say(id, Channel::kIopub, "status", header, R"({"execution_state": "idle"})");
+        });
+    }
+}
+
 void FakeInterpreters::finish_hanging() {
     for (auto& [id, process] : processes_) {
         if (const auto header = std::exchange(process.hanging, std::nullopt)) {

@@ -24,7 +24,8 @@ public:
     bool pump();  // delivers what is queued now; false when there was nothing
     std::size_t alive() const { return processes_.size(); }
     std::optional<std::string> value(KernelId kernel, const std::string& name) const;
-    void finish_hanging();  // every hanging cell ends well
+    void finish_hanging();                         // every hanging cell ends well
+    void drop_request(const std::string& header);  // each says only that it was here, and an error
     void crash_all();
     void drop_all();  // the host lost its power: nothing is reported
 
