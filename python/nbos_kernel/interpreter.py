@@ -66,7 +66,11 @@ class NbosKernel(IPythonKernel):
         if self._link is None:
             return
         loop = asyncio.get_event_loop()
-        at_once = {frames.RESUME: self._repeat, frames.SETTLED: self._forget}
+        at_once = {
+            frames.RESUME: self._repeat,
+            frames.SETTLED: self._forget,
+            frames.EXPECT: self._expect,
+        }
 
         def attached(is_there):
             self._kept.attached(is_there)
@@ -93,6 +97,7 @@ class NbosKernel(IPythonKernel):
                 "known": self._sequence is not None,
                 "sequence": self._sequence or 0,
                 "run": {name: run[name] for name in fields} if run else {},
+                "expects": self._kept.expects,
             }
         return hello
 
@@ -109,6 +114,9 @@ class NbosKernel(IPythonKernel):
             self._link.send(frames.MESSAGE, {"channel": channel}, body)
         if delta is not None:
             self._link.send(frames.DELTA, *delta)
+
+    def _expect(self, claim):
+        self._kept.expects = claim
 
     def _forget(self, header):
         self._kept.forget(header["cell"])

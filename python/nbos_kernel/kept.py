@@ -23,6 +23,7 @@ class Kept:
         self._attached = True
         self._offered = None  # the header of a run frame whose cell has not begun
         self.losses = 0  # of an agent
+        self.expects = {}  # cell and epoch of the claim that was proposed last for this interpreter
         self._clear(None)
 
     def _clear(self, run):

@@ -330,6 +330,7 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
     python = agent.start(outlives_agent_s=60)
     python.run("x = 1")
     frames.send(python.link, frames.SETTLED, {"cell": 1})
+    frames.send(python.link, frames.EXPECT, {"cell": 2, "epoch": 1})
     msg_id = python.start_cell("import time; print('a', flush=True); time.sleep(1); x = 2; print('b'); x")
     while python.receive(python.iopub)["msg_type"] != "stream":
         pass
@@ -340,6 +341,7 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
     kind, hello, _ = frames.receive(link)
     run = {"cell": 2, "epoch": 1, "base": 1}
     owner = {"kernel": "k1", "replica": 1, "session": "s1", "known": True, "sequence": 1, "run": run}
+    owner["expects"] = {"cell": 2, "epoch": 1}
     assert (kind, hello["token"], hello["resume"]) == (frames.HELLO, python.token, owner)
     frames.send(link, frames.RESUME, {})
     repeated = []

@@ -346,6 +346,7 @@ void KernelReplica::claim_next() {
     }
     claimed_ = claim;
     claims_of_this_life_.insert(claim);
+    ports_.interpreters.expect(*interpreter_.id(), {claim.first, claim.second});
     propose(replica::Claim{claim.first, claim.second, self_});
 }
 

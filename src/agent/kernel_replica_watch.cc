@@ -123,8 +123,8 @@ void KernelReplica::watch_executor() {
         if (run_ || started_ || interpreter_.survives()) {
             return;
         }
-        if (interpreter_.resumed()) {
-            // User code of this claim never reached it: giving that back costs nothing.
+        if (interpreter_.never_began({claim->cell, claim->epoch})) {
+            // Giving the claim back costs nothing.
             loss_proposed_ = claim->epoch;
             loss_proposed_at_ = now_;
             propose(replica::Yield{claim->cell, claim->epoch, self_});

@@ -48,6 +48,12 @@ struct Survivor {
         Sequence base;
     };
     std::optional<Run> run;
+    struct Claim {
+        CellNumber cell;
+        Epoch epoch;
+        bool operator==(const Claim&) const = default;
+    };
+    std::optional<Claim> expects;  // for which it was the interpreter when that was proposed
 };
 
 // The interpreter processes of this host (docs/reference/interpreter-protocol.md). Commands to one
@@ -67,6 +73,9 @@ public:
     virtual void resume(InterpreterId) {}
     // The end of its cell is in the log: it need not keep anything of it.
     virtual void settled(InterpreterId, CellNumber) {}
+    // A claim is being proposed for it. If that stands in the log of the next agent, and this
+    // process has not begun the cell, then no other one has.
+    virtual void expect(InterpreterId, const Survivor::Claim&) {}
     virtual void load(InterpreterId id, Sequence sequence, Bytes table) = 0;
     virtual void apply(InterpreterId id, Sequence base, Sequence sequence, Bytes delta) = 0;
     // The execute_request with this message id follows by send(): capture what it changes.

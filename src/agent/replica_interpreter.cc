@@ -34,7 +34,7 @@ void ReplicaInterpreter::start() {
     ready_ = false;
     applied_ = sent_ = Sequence{0};
     survivor_.reset();
-    resumed_ = false;
+    expected_.reset();
     id_ = port_.start(source_.adoption());
     survives_ = port_.survives(*id_);
 }
@@ -47,8 +47,9 @@ void ReplicaInterpreter::start_or_keep_survivor() {
 
 void ReplicaInterpreter::resume(Sequence sequence) {
     survives_ = false;
+    expected_ = survivor_->expects;
     survivor_.reset();
-    resumed_ = ready_ = true;
+    ready_ = true;
     applied_ = sent_ = sequence;
     failures_ = 0;
     port_.resume(*id_);
@@ -57,7 +58,8 @@ void ReplicaInterpreter::resume(Sequence sequence) {
 void ReplicaInterpreter::stop() {
     stopped_ = true;
     retry_at_.reset();
-    ready_ = survives_ = resumed_ = false;
+    ready_ = survives_ = false;
+    expected_.reset();
     if (id_) {
         port_.discard(*id_);
         id_.reset();
@@ -116,7 +118,8 @@ bool ReplicaInterpreter::on_applied(Sequence sequence, bool ok, const std::strin
 
 void ReplicaInterpreter::on_ended(const std::string& why) {
     id_.reset();
-    survives_ = resumed_ = false;
+    survives_ = false;
+    expected_.reset();
     fail(why);
 }
 

@@ -44,8 +44,8 @@ public:
     bool current(Sequence sequence) const { return ready_ && applied_ == sequence; }
     // It outlived the agent before; not decided yet what becomes of it.
     bool survives() const { return survives_; }
-    // It outlived that one and was of use: every cell that began in it before is known.
-    bool resumed() const { return resumed_; }
+    // It outlived that one, and the cell of this claim had not begun in it, nor in any other.
+    bool never_began(const Survivor::Claim& claim) const { return expected_ == claim; }
     // What it has; empty until it has said so.
     const std::optional<Survivor>& survivor() const { return survivor_; }
     void resume(Sequence sequence);  // the survivor is good, and has the state of `sequence`
@@ -72,7 +72,7 @@ private:
     Source source_;
     std::optional<InterpreterId> id_;
     bool survives_ = false;
-    bool resumed_ = false;
+    std::optional<Survivor::Claim> expected_;  // under the agent before
     std::optional<Survivor> survivor_;
     bool ready_ = false;
     bool stopped_ = false;

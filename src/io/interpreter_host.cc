@@ -441,6 +441,12 @@ void InterpreterHost::settled(InterpreterId id, CellNumber cell) {
     }
 }
 
+void InterpreterHost::expect(InterpreterId id, const agent::Survivor::Claim& claim) {
+    if (auto* process = impl_->find(id)) {
+        process->expect(claim);
+    }
+}
+
 void InterpreterHost::load(InterpreterId id, Sequence sequence, Bytes table) {
     if (auto* process = impl_->find(id)) {
         process->send_frame(StateFrame::kLoad, fmt::format(R"({{"sequence": {}}})", sequence.value),

@@ -36,6 +36,11 @@ agent::Survivor survivor_of(std::string_view resume) {
                    .epoch = Epoch{jupyter::uint_field(*run, "epoch")},
                    .base = Sequence{jupyter::uint_field(*run, "base")}};
     }
+    const auto claim = jupyter::object_field_text(resume, "expects");
+    if (const auto cell = claim ? jupyter::uint_field(*claim, "cell") : 0; cell > 0) {
+        out.expects = {.cell = CellNumber{cell},
+                       .epoch = Epoch{jupyter::uint_field(*claim, "epoch")}};
+    }
     return out;
 }
 
@@ -150,6 +155,13 @@ void InterpreterProcess::resume() {
 void InterpreterProcess::settled(CellNumber cell) {
     if (state_) {
         state_->send(StateFrame::kSettled, fmt::format(R"({{"cell": {}}})", cell.value));
+    }
+}
+
+void InterpreterProcess::expect(const agent::Survivor::Claim& claim) {
+    if (state_) {
+        state_->send(StateFrame::kExpect, fmt::format(R"({{"cell": {}, "epoch": {}}})",
+                                                      claim.cell.value, claim.epoch.value));
     }
 }
 

@@ -45,6 +45,7 @@ public:
     bool away() const { return phase_ == Phase::kAway; }
     void resume();                  // when it is back
     void settled(CellNumber cell);  // also before that
+    void expect(const agent::Survivor::Claim& claim);
 
     // The process has connected. False: it is not the one that is expected.
     bool hello(std::unique_ptr<StateSocket> socket, const std::string& header);

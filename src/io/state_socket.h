@@ -30,6 +30,7 @@ enum class StateFrame : std::uint8_t {
     kResume,
     kMessage,
     kSettled,
+    kExpect,
 };
 
 class StateSocket {

@@ -34,6 +34,9 @@ public:
     bool survives(agent::InterpreterId id) const override { return to_->survives(id); }
     void resume(agent::InterpreterId id) override { to_->resume(id); }
     void settled(agent::InterpreterId id, CellNumber cell) override { to_->settled(id, cell); }
+    void expect(agent::InterpreterId id, const agent::Survivor::Claim& claim) override {
+        to_->expect(id, claim);
+    }
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override {
         to_->load(id, sequence, std::move(table));
     }

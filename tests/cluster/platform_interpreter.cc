@@ -281,7 +281,10 @@ std::optional<agent::Survivor::Run> SimInterpreter::kept_run() const {
 }
 
 agent::Survivor SimInterpreter::survivor() const {
-    return {.session = adoption_.session, .sequence = sequence_, .run = kept_run()};
+    return {.session = adoption_.session,
+            .sequence = sequence_,
+            .run = kept_run(),
+            .expects = expects_};
 }
 
 void SimInterpreter::resume() {
@@ -306,6 +309,18 @@ void SimInterpreter::settled(CellNumber cell) {
             kept_.reset();
         }
     });
+}
+
+// Also while it is busy, and what was sent before its agent was gone.
+void SimInterpreter::expect(const agent::Survivor::Claim& claim) {
+    heard_[kState] = std::max(heard_[kState], ports_.time.now() + on_its_way());
+    ports_.time.at(heard_[kState],
+                   [this, alive = weak_from_this(), connection = connection_, claim] {
+                       const auto self = alive.lock();
+                       if (self && (connection == connection_ || link_ == Link::kGone)) {
+                           expects_ = claim;
+                       }
+                   });
 }
 
 // ---- requests ----

@@ -72,6 +72,7 @@ public:
     void crash();
     void resume();
     void settled(CellNumber cell);
+    void expect(const agent::Survivor::Claim& claim);
 
     // ---- its agent comes and goes ----
     void agent_gone();
@@ -139,6 +140,7 @@ private:
     std::deque<jupyter::Message> shell_;
     std::optional<jupyter::Message> awaits_run_;  // a cell's request, before its run frame
     std::optional<agent::RunOrder> ordered_;
+    std::optional<agent::Survivor::Claim> expects_;
     std::optional<Sequence> sequence_;  // empty: in the middle of a change
     state::StateTable table_;
     std::optional<Running> running_;

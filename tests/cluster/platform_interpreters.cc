@@ -142,6 +142,12 @@ void PlatformInterpreters::settled(InterpreterId id, CellNumber cell) {
     }
 }
 
+void PlatformInterpreters::expect(InterpreterId id, const agent::Survivor::Claim& claim) {
+    if (auto* process = find(id)) {
+        process->expect(claim);
+    }
+}
+
 void PlatformInterpreters::load(InterpreterId id, Sequence sequence, Bytes table) {
     if (auto* process = find(id)) {
         process->load(sequence, std::move(table));

@@ -29,6 +29,7 @@ public:
     bool survives(agent::InterpreterId id) const override;
     void resume(agent::InterpreterId id) override;
     void settled(agent::InterpreterId id, CellNumber cell) override;
+    void expect(agent::InterpreterId id, const agent::Survivor::Claim& claim) override;
     void load(agent::InterpreterId id, Sequence sequence, Bytes table) override;
     void apply(agent::InterpreterId id, Sequence base, Sequence sequence, Bytes delta) override;
     void run(agent::InterpreterId id, const agent::RunOrder& order) override;

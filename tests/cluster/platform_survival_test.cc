@@ -108,6 +108,17 @@ TEST_P(Survival, AClaimIsGivenBackWhenItsCellNeverBegan) {
     EXPECT_EQ(shown(sim.history(), cell(sim)), kWholeAnswer);
 }
 
+// Its cell began in the one before: to give the claim back would let it begin a second time.
+TEST_P(Survival, AnInterpreterInAnothersPlaceDoesNotGiveItsClaimBack) {
+    PlatformSim sim(quiet(GetParam(), 60'000));
+    auto& host = sim.host(begin_cell(sim, "append"));
+    sim.isolate(host, seconds(10));  // so that its loss is not in the log at once
+    host.kill_interpreters("out of memory");
+    sim.run_for(seconds(3));
+    sim.restart_agent(host, milliseconds(300));
+    expect_all_is_well(sim, 1);
+}
+
 TEST_P(Survival, AQuestionOnStdinIsStillAnswered) {
     PlatformSim sim(quiet(GetParam(), 1000));
     auto& host = sim.host(begin_cell(sim, "input"));
