@@ -347,8 +347,7 @@ TEST_F(Cluster, AJointStageMayEndWhileItsMembersAreToldOfADeadHost) {
         step();
     }
     wire.clear();  // its word to the heir that it may campaign
-    ASSERT_TRUE(node.membership().joint());
-    ASSERT_FALSE(node.propose(Bytes::copy("a"))) << "it is not handing over";
+    ASSERT_TRUE(node.membership().joint()) << "it did not wait for an heir";
 
     groups.host_is_dead(host_id(3));
     groups.flush();
