@@ -29,7 +29,7 @@ void KernelChannels::show_output(PendingCell& cell, const std::string& id, const
                                  const jupyter::Message& output) {
     const auto bytes = bytes_of(output);
     if (can_be_left_out(type)) {
-        const bool too_much = rate_.too_many_bytes(now(), shared_.outputs) ||
+        const bool too_much = rate_.too_many_bytes(now(), cell.shown_bytes, shared_.outputs) ||
                               (!cell.held.empty() && cell.held.bytes() + bytes > kHeldBytesMax);
         if (cell.elided_bytes > 0 || (too_much && bytes > 0)) {
             elide(cell, bytes);
@@ -37,6 +37,7 @@ void KernelChannels::show_output(PendingCell& cell, const std::string& id, const
         }
     }
     rate_.came(now(), bytes);
+    cell.shown_bytes += bytes;
     const bool hold = !cell.held.empty() || rate_.too_many_messages(now(), shared_.outputs) ||
                       (type == "stream" && a_client_lags());
     if (hold) {

@@ -51,10 +51,12 @@ void OutputRate::cell_begins() {
     }
 }
 
-bool OutputRate::too_many_bytes(Instant now, const OutputLimits& limits) {
-    const auto max = (static_cast<std::uint64_t>(limits.mib_per_s) << 20U) *
-                     static_cast<std::uint64_t>(kOutputWindow.count());
-    return max > 0 && sum(now).bytes >= max;
+bool OutputRate::too_many_bytes(Instant now, std::size_t shown, const OutputLimits& limits) {
+    const auto in = [per_s = static_cast<std::uint64_t>(limits.mib_per_s) << 20U](auto time) {
+        return per_s * static_cast<std::uint64_t>(time.count());
+    };
+    return limits.mib_per_s > 0 && shown >= in(kOutputAllowance) &&
+           sum(now).bytes >= in(kOutputWindow);
 }
 
 bool OutputRate::too_many_messages(Instant now, const OutputLimits& limits) {

@@ -2,7 +2,8 @@
 //
 // Above the limit of messages they are held, small stream messages that follow each other are
 // merged into one, and all of them leave when there is room or the cell ends: nothing is lost.
-// Above the limit of bytes the rest of the cell's output is left out, and the cell says so.
+// Above the limit of bytes the rest of the cell's output is left out, and the cell says so; but not
+// before it has shown kOutputAllowance of them: one large output is shown whole, also in pieces.
 //
 // Units    Both limits are a second's, taken over kOutputWindow. 0: no limit.
 // Limits   kHeldBytesMax of a cell.
@@ -30,7 +31,8 @@ struct OutputLimits {
 };
 
 constexpr std::chrono::seconds kOutputWindow{3};
-constexpr std::size_t kHeldBytesMax = 64U << 20U;
+constexpr std::chrono::seconds kOutputAllowance{6};
+constexpr std::size_t kHeldBytesMax = 96U << 20U;
 constexpr std::size_t kMergedBytesMax = 1U << 20U;  // of one stream message made of several
 
 // What has come and gone within the window.
@@ -39,7 +41,8 @@ public:
     void came(Instant now, std::size_t bytes);
     void left(Instant now);
     void cell_begins();  // it does not pay for the bytes of the one before
-    bool too_many_bytes(Instant now, const OutputLimits& limits);
+    // `shown`: of the cell.
+    bool too_many_bytes(Instant now, std::size_t shown, const OutputLimits& limits);
     bool too_many_messages(Instant now, const OutputLimits& limits);
 
 private:

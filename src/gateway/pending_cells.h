@@ -67,7 +67,8 @@ struct PendingCell {
     std::optional<Question> question;
 
     ShownIds shown;
-    HeldOutputs held;               // behind the limit of messages
+    HeldOutputs held;  // behind the limit of messages
+    std::size_t shown_bytes = 0;
     std::size_t elided_bytes = 0;   // above the limit of bytes: the rest of it is left out
     std::string elided_display_id;  // of the line that says so
 };
