@@ -30,6 +30,14 @@ PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
         options.host.interpreters.socket_us_max = 500'000;
     }
     auto& interpreters = options.host.interpreters;
+    if (planted >= PlantedInPlatform::kSurvivorRepeatsNothing) {  // an agent dies in mid-cell
+        options.faults.kill_agent = 1500;
+        options.agent_down_ms_max = 3000;
+        options.client.asks = 0.3;
+        interpreters.cell_ms_max = 1000;
+        interpreters.question_ms_max = 2000;
+        interpreters.hello_ms_max = 40;
+    }
     interpreters.forgets_spent_counts = planted == PlantedInPlatform::kCountRepeated;
     interpreters.standby_skips_deltas = planted == PlantedInPlatform::kStandbySkipsDeltas;
     interpreters.repeats_nothing = planted == PlantedInPlatform::kSurvivorRepeatsNothing;
@@ -43,7 +51,7 @@ class PlantedInThePlatform : public ::testing::TestWithParam<PlantedBug> {};
 
 TEST_P(PlantedInThePlatform, IsFoundByARandomSeed) {
     const auto& bug = GetParam();
-    const auto range = seeds({1, 400});
+    const auto range = seeds({1, 1000});
     for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
         PlatformSim sim(with(bug.which, seed));
         for (const auto& broken : sim.run()) {
