@@ -22,7 +22,12 @@ void Agent::restore(std::vector<raft::RestoredGroup> groups) {
         const auto kernel = KernelId{group.group.value};
         const auto self = group.self;
         groups_.restore(std::move(group));
-        add(kernel, self);
+        if (kernel == cluster::kSystemGroup) {
+            system_ = std::make_unique<SystemReplica>(self, options_.host, groups_, gateways_);
+            system_is_restless_ = true;
+        } else {
+            add(kernel, self);
+        }
     }
     groups_.flush();
 }
@@ -49,9 +54,19 @@ KernelReplica* Agent::find(KernelId kernel) {
     return found->second.get();
 }
 
+SystemReplica* Agent::system() {
+    const bool runs = system_ && groups_.contains(GroupId{cluster::kSystemGroup.value});
+    system_is_restless_ = system_is_restless_ || runs;
+    return runs ? system_.get() : nullptr;
+}
+
 void Agent::drop_stopped() {
-    if (groups_.size() == replicas_.size()) {
+    if (groups_.size() == replicas_.size() + (system_ ? 1 : 0)) {
         return;
+    }
+    if (system_ && system() == nullptr) {
+        gateways_.send(cluster::ReplicaGone{cluster::kSystemGroup, system_->self()});
+        system_.reset();
     }
     std::erase_if(replicas_, [this](const auto& entry) {
         if (groups_.contains(GroupId{entry.first.value})) {
@@ -74,30 +89,50 @@ KernelReplica* Agent::owner(InterpreterId id) {
 
 // ---- gateways ----
 
-void Agent::receive_rpc(std::string_view bytes) {
+void Agent::receive_rpc(const HostId& gateway, std::string_view bytes) {
     const auto rpc = cluster::decode_rpc(bytes);
     if (!rpc) {
         log_warning("agent", "a malformed message of {} bytes from a gateway was dropped",
                     bytes.size());
         return;
     }
+    if (connected_.insert(gateway.value).second) {
+        tell_gateways(std::nullopt);
+    }
     std::visit(
-        [this](const auto& message) {
-            if constexpr (requires { handle(message); }) {
+        [&](const auto& message) {
+            if constexpr (requires { handle(message, gateway); }) {
+                handle(message, gateway);
+            } else if constexpr (requires { handle(message); }) {
                 handle(message);
-            } else if constexpr (requires(KernelReplica& r) { r.handle(message); }) {
-                route(message);
+            } else if constexpr (requires { message.kernel; }) {
+                route(message, gateway);
             }
         },
         *rpc);
     groups_.flush();
 }
 
-void Agent::handle(const cluster::Hello&) {
+void Agent::gateway_lost(const HostId& gateway) {
+    if (connected_.erase(gateway.value) > 0) {
+        tell_gateways(std::nullopt);
+    }
+}
+
+void Agent::tell_gateways(const std::optional<HostId>& to) {
+    const cluster::ConnectedGateways now{options_.host, connected_};
+    to ? gateways_.send_to(*to, now) : gateways_.send(now);
+}
+
+void Agent::handle(const cluster::Hello&, const HostId& from) {
     drop_stopped();
-    gateways_.send(options_.info);
+    gateways_.send_to(from, options_.info);
+    tell_gateways(from);
     for (const auto& [kernel, replica] : replicas_) {
-        replica->report();
+        replica->report(from);
+    }
+    if (auto* system_replica = system()) {
+        system_replica->report(from);
     }
 }
 
@@ -107,28 +142,44 @@ void Agent::handle(const cluster::HostDirectory& message) {
 
 void Agent::handle(const cluster::StartReplica& request) {
     auto* replica = find(request.kernel);
-    if (replica != nullptr && replica->self() != request.replica) {
+    const bool of_system = request.kernel == cluster::kSystemGroup;
+    const auto present = of_system && system() != nullptr ? std::optional(system_->self())
+                         : replica != nullptr             ? std::optional(replica->self())
+                                                          : std::nullopt;
+    if (present && *present != request.replica) {
         refuse(request.request, Errc::kInvalid, "another replica of this kernel is on this host");
         return;
     }
-    if (replica == nullptr) {
+    if (!present) {
         const auto created =
             groups_.create(GroupId{request.kernel.value}, request.replica, request.bootstrap);
         if (!created) {
             refuse(request.request, created.error().code, created.error().what);
             return;
         }
-        replica = &add(request.kernel, request.replica);
-        if (request.bootstrap) {
-            replica->configure(request.options);
+        if (of_system) {
+            system_ =
+                std::make_unique<SystemReplica>(request.replica, options_.host, groups_, gateways_);
+            system()->begin();
+        } else {
+            replica = &add(request.kernel, request.replica);
+            if (request.bootstrap) {
+                replica->configure(request.options);
+            }
         }
     }
     gateways_.send(cluster::Reply{.request = request.request});
 }
 
 void Agent::handle(const cluster::StopReplica& request) {
-    auto* replica = find(request.kernel);
-    if (replica != nullptr && replica->self() == request.replica) {
+    if (request.kernel == cluster::kSystemGroup) {
+        if (system() != nullptr && system_->self() == request.replica) {
+            system_.reset();
+            groups_.remove(GroupId{request.kernel.value});
+            gateways_.send(cluster::ReplicaGone{request.kernel, request.replica});
+        }
+    } else if (auto* replica = find(request.kernel);
+               replica != nullptr && replica->self() == request.replica) {
         replica->stop();
         replicas_.erase(request.kernel);
         groups_.remove(GroupId{request.kernel.value});
@@ -137,13 +188,30 @@ void Agent::handle(const cluster::StopReplica& request) {
     gateways_.send(cluster::Reply{.request = request.request});
 }
 
-template <class Request>
-void Agent::route(const Request& request) {
-    if (auto* replica = find(request.kernel)) {
-        replica->handle(request);
-        return;
+void Agent::handle(const cluster::WriteTable& request, const HostId& from) {
+    if (auto* replica = system()) {
+        replica->handle(request, from);
+    } else {
+        refuse(request.request, Errc::kNotLeader, "this host has no replica of the system group");
     }
-    if constexpr (requires { request.request; }) {
+}
+
+template <class Replica, class Request>
+void Agent::give(Replica& replica, const Request& request, const HostId& from) {
+    if constexpr (requires { replica.handle(request, from); }) {
+        replica.handle(request, from);
+    } else if constexpr (requires { replica.handle(request); }) {
+        replica.handle(request);
+    }
+}
+
+template <class Request>
+void Agent::route(const Request& request, const HostId& from) {
+    if (request.kernel == cluster::kSystemGroup && system() != nullptr) {
+        give(*system_, request, from);
+    } else if (auto* replica = find(request.kernel)) {
+        give(*replica, request, from);
+    } else if constexpr (requires { request.request; }) {
         refuse(request.request, Errc::kNotFound, "this host has no replica of the kernel");
     }
 }
@@ -223,6 +291,12 @@ void Agent::tick_replicas() {
             restless_.erase(kernel);
         }
     }
+    if (system_is_restless_) {
+        if (auto* replica = system()) {
+            replica->tick();
+        }
+        system_is_restless_ = system_ && system_->waits_for_time();
+    }
 }
 
 void Agent::stop() {
@@ -233,27 +307,47 @@ void Agent::stop() {
 
 // ---- Raft ----
 
+namespace {
+
+bool is_system(GroupId group) { return group.value == cluster::kSystemGroup.value; }
+
+}  // namespace
+
 void Agent::restore(GroupId group, const raft::Snapshot& snapshot) {
-    if (auto* replica = find(KernelId{group.value})) {
+    if (is_system(group) && system() != nullptr) {
+        system_->restore(snapshot);
+    } else if (auto* replica = find(KernelId{group.value})) {
         replica->restore(snapshot);
     }
 }
 
 void Agent::apply(GroupId group, const raft::Entry& entry) {
-    if (auto* replica = find(KernelId{group.value})) {
+    if (is_system(group) && system() != nullptr) {
+        system_->apply(entry);
+    } else if (auto* replica = find(KernelId{group.value})) {
         replica->apply(entry);
     }
 }
 
 void Agent::role_changed(GroupId group) {
-    if (auto* replica = find(KernelId{group.value})) {
+    if (is_system(group) && system() != nullptr) {
+        system_->role_changed();
+    } else if (auto* replica = find(KernelId{group.value})) {
         replica->role_changed();
     }
 }
 
-// Nothing here reads through the log yet: cells are answered from applied state.
-void Agent::read_ready(GroupId, std::uint64_t, Index) {}
-void Agent::read_lost(GroupId, std::uint64_t) {}
+// Cells are answered from applied state; only the tables are read through the log.
+void Agent::read_ready(GroupId group, std::uint64_t context, Index index) {
+    if (is_system(group) && system() != nullptr) {
+        system_->read_ready(context, index);
+    }
+}
+void Agent::read_lost(GroupId group, std::uint64_t context) {
+    if (is_system(group) && system() != nullptr) {
+        system_->read_lost(context);
+    }
+}
 
 // ---- interpreters ----
 

@@ -16,6 +16,7 @@
 
 #include "agent/kernel_replica.h"
 #include "agent/ports.h"
+#include "agent/system_replica.h"
 #include "base/ports.h"
 #include "cluster/rpc.h"
 #include "raft/group_host.h"
@@ -38,8 +39,9 @@ public:
 
     void restore(std::vector<raft::RestoredGroup> groups);  // at start-up, once
 
-    // What a gateway says; Hello makes the agent report everything again.
-    void receive_rpc(std::string_view bytes);
+    // What a gateway says; Hello makes the agent report everything to it again.
+    void receive_rpc(const HostId& gateway, std::string_view bytes);
+    void gateway_lost(const HostId& gateway);
     void receive_raft(const HostId& from, std::string_view frame);
     void peer_up(const HostId& peer, std::uint64_t incarnation);  // of its process
     void peer_down(const HostId& peer);                           // silent
@@ -63,7 +65,9 @@ public:
 
     // What a tick costs: groups that are not quiet, and replicas that wait for something.
     std::size_t awake_groups() const { return groups_.awake(); }
-    std::size_t restless_replicas() const { return restless_.size(); }
+    std::size_t restless_replicas() const {
+        return restless_.size() + (system_is_restless_ ? 1 : 0);
+    }
 
 private:
     void restore(GroupId group, const raft::Snapshot& snapshot) override;
@@ -72,16 +76,21 @@ private:
     void read_ready(GroupId group, std::uint64_t context, Index index) override;
     void read_lost(GroupId group, std::uint64_t context) override;
 
-    void handle(const cluster::Hello& message);
+    void handle(const cluster::Hello& message, const HostId& from);
     void handle(const cluster::HostDirectory& message);
     void handle(const cluster::StartReplica& request);
     void handle(const cluster::StopReplica& request);
+    void handle(const cluster::WriteTable& request, const HostId& from);
     template <class Request>
-    void route(const Request& request);  // to the replica of its kernel, or kNotFound
+    void route(const Request& request, const HostId& from);  // to its replica, or kNotFound
+    template <class Replica, class Request>
+    static void give(Replica& replica, const Request& request, const HostId& from);
     void refuse(std::uint64_t request, Errc code, std::string what);
 
     KernelReplica& add(KernelId kernel, ReplicaId self);
     KernelReplica* find(KernelId kernel);  // for an event: it gets a tick
+    SystemReplica* system();               // likewise; nullptr: it has none
+    void tell_gateways(const std::optional<HostId>& to);
     void tick_replicas();
     void drop_stopped();
     KernelReplica* owner(InterpreterId id);
@@ -92,7 +101,10 @@ private:
     GatewayLink& gateways_;
     raft::GroupHost groups_;
     std::map<KernelId, std::unique_ptr<KernelReplica>> replicas_;
-    std::set<KernelId> restless_;  // something happened to them, or they wait for a time
+    std::unique_ptr<SystemReplica> system_;
+    bool system_is_restless_ = false;
+    std::set<std::string> connected_;  // gateways
+    std::set<KernelId> restless_;      // something happened to them, or they wait for a time
     struct Watched {
         State state = State::kAlive;
         Instant since{};

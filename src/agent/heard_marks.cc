@@ -32,4 +32,14 @@ bool HeardMarks::done(const Cell& cell, const std::string& session) const {
     return found != cells_.end() && found->second.done.contains(session);
 }
 
+std::vector<HeardMarks::Cell> HeardMarks::done_by(const std::string& session) const {
+    std::vector<Cell> cells;
+    for (const auto& cell : order_) {
+        if (done(cell, session)) {
+            cells.push_back(cell);
+        }
+    }
+    return cells;
+}
+
 }  // namespace nbos::agent

@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace nbos::agent {
 
@@ -25,6 +26,7 @@ public:
     void mark(const Cell& cell, const std::string& session, const std::string& output, bool done);
     const Outputs& of(const Cell& cell) const;
     bool done(const Cell& cell, const std::string& session) const;
+    std::vector<Cell> done_by(const std::string& session) const;  // oldest first
 
 private:
     static constexpr std::size_t kCellsMax = 256;

@@ -370,14 +370,15 @@ void KernelReplica::start_cell() {
     ports_.interpreters.send(*interpreter_.id(), *request);
 }
 
-void KernelReplica::say_started() {
+void KernelReplica::say_started() { ports_.gateways.send(started()); }
+
+cluster::CellStarted KernelReplica::started() const {
     const auto& cell = run_->cell();
-    ports_.gateways.send(
-        cluster::CellStarted{.kernel = kernel_,
-                             .fence = run_->claim().fence,
-                             .session = cell.session,
-                             .msg_id = cell.msg_id,
-                             .heard = heard({cell.session, cell.msg_id}, run_->outputs())});
+    return {.kernel = kernel_,
+            .fence = run_->claim().fence,
+            .session = cell.session,
+            .msg_id = cell.msg_id,
+            .heard = heard({cell.session, cell.msg_id}, run_->outputs())};
 }
 
 void KernelReplica::interpreter_delta(CellNumber cell, Epoch epoch, Bytes delta,
@@ -458,11 +459,17 @@ cluster::CellEnded KernelReplica::ended_cell(const std::string& session, const s
 
 void KernelReplica::answer(const std::string& session, const std::string& msg_id,
                            const replica::Finished& finished, replica::Ending ending, bool again) {
+    ports_.gateways.send(ended(session, msg_id, finished, ending, again));
+}
+
+cluster::CellEnded KernelReplica::ended(const std::string& session, const std::string& msg_id,
+                                        const replica::Finished& finished, replica::Ending ending,
+                                        bool again) const {
     auto ended = ended_cell(session, msg_id, finished, ending);
     if (again) {
         ended.heard = heard({session, msg_id}, ended.outputs);
     }
-    ports_.gateways.send(ended);
+    return ended;
 }
 
 // ---- the interpreter ----
@@ -609,18 +616,18 @@ void KernelReplica::changed() {
     }
 }
 
-void KernelReplica::report() {
-    ports_.gateways.send(status());
+void KernelReplica::report(const HostId& to) {
+    ports_.gateways.send_to(to, status());
     if (!run_ || !started_) {
         return;
     }
-    say_started();
+    ports_.gateways.send_to(to, started());
     for (auto& output : run_->outputs()) {
-        ports_.gateways.send(
-            cluster::KernelOutput{kernel_, run_->claim().fence, std::move(output)});
+        ports_.gateways.send_to(
+            to, cluster::KernelOutput{kernel_, run_->claim().fence, std::move(output)});
     }
     if (const auto& question = run_->question()) {
-        ports_.gateways.send(cluster::KernelOutput{kernel_, run_->claim().fence, *question});
+        ports_.gateways.send_to(to, cluster::KernelOutput{kernel_, run_->claim().fence, *question});
     }
 }
 

@@ -81,9 +81,9 @@ public:
     void handle(const cluster::ChangeMembers& request);
     void handle(const cluster::KillInterpreter& request);
     void handle(const cluster::Heard& mark);
-    void handle(const cluster::Recall& request);
+    void handle(const cluster::Recall& request, const HostId& from);
     void handle(const cluster::ReadOutputs& request);
-    void report();  // again, to a gateway that has just come: the status, and a running cell
+    void report(const HostId& to);  // to a gateway that has just come: the status, a running cell
 
     // ---- from the interpreter ----
     void interpreter_ready();
@@ -125,6 +125,8 @@ private:
     void resume_interpreter();
     void send_waiting();
     void say_started();
+    cluster::CellStarted started() const;
+    void catch_up(const std::string& session, const HostId& to);
     std::map<std::string, std::string> heard(const HeardMarks::Cell& cell,
                                              const std::vector<jupyter::Message>& outputs) const;
     void watch_own_cell();
@@ -138,6 +140,9 @@ private:
     // `again`: it was told before, perhaps to a gateway that is gone.
     void answer(const std::string& session, const std::string& msg_id,
                 const replica::Finished& finished, replica::Ending ending, bool again);
+    cluster::CellEnded ended(const std::string& session, const std::string& msg_id,
+                             const replica::Finished& finished, replica::Ending ending,
+                             bool again) const;
     cluster::CellEnded ended_cell(const std::string& session, const std::string& msg_id,
                                   const replica::Finished& finished, replica::Ending ending) const;
     void reply(std::uint64_t request, const Status& status);

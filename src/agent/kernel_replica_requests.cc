@@ -107,17 +107,47 @@ void KernelReplica::handle(const cluster::Heard& mark) {
 }
 
 // What the client has not heard the end of; of cells before one that it has, it heard it, too.
-void KernelReplica::handle(const cluster::Recall& request) {
-    auto cells = machine_.ended_cells(request.session, kRecalledMax);
+void KernelReplica::handle(const cluster::Recall& request, const HostId& from) {
+    const auto& session = request.session;
+    cluster::Reply reply{.request = request.request};
+    if (request.running) {
+        catch_up(session, from);
+        ports_.gateways.send_to(from, reply);
+        return;
+    }
+    if (!leads()) {
+        reply.ok = false;
+        reply.code = Errc::kNotLeader;
+        ports_.gateways.send_to(from, reply);
+        return;
+    }
+    const auto cells = machine_.ended_cells(session, kRecalledMax);
     const auto unheard = std::find_if(cells.rbegin(), cells.rend(), [&](const std::string& msg_id) {
-        return marks_.done({request.session, msg_id}, request.session);
+        return marks_.done({session, msg_id}, session);
     });
     for (auto at = unheard.base(); at != cells.end(); ++at) {
-        if (const auto finished = machine_.finished(request.session, *at)) {
-            answer(request.session, *at, *finished, finished->ending, true);
+        if (const auto finished = machine_.finished(session, *at)) {
+            auto again = ended(session, *at, *finished, finished->ending, true);
+            again.recalled_by = session;
+            ports_.gateways.send_to(from, again);
         }
     }
-    reply(request.request, ok());
+    ports_.gateways.send_to(from, reply);
+}
+
+void KernelReplica::catch_up(const std::string& session, const HostId& to) {
+    cluster::CatchUp news{.kernel = kernel_, .session = session, .done = marks_.done_by(session)};
+    if (run_ && started_) {
+        news.asked_by = run_->cell().session;
+        news.msg_id = run_->cell().msg_id;
+        news.outputs = run_->outputs();
+        const auto marks = heard({news.asked_by, news.msg_id}, news.outputs);
+        if (const auto mark = marks.find(session); mark != marks.end()) {
+            news.knows_it_runs = true;
+            news.heard = mark->second;
+        }
+    }
+    ports_.gateways.send_to(to, news);
 }
 
 // Without the leader's word: what this replica has applied is the truth of a moment ago.

@@ -101,11 +101,12 @@ public:
     virtual void interpreter_ended(InterpreterId id, const std::string& why) = 0;
 };
 
-// To every gateway that is connected.
+// To the gateways that are connected.
 class GatewayLink {
 public:
     virtual ~GatewayLink() = default;
-    virtual void send(const cluster::Rpc& rpc) = 0;
+    virtual void send(const cluster::Rpc& rpc) = 0;  // to all of them
+    virtual void send_to(const HostId& gateway, const cluster::Rpc& rpc) = 0;
     // A gateway says where the other hosts are.
     virtual void hosts_known(const std::map<HostId, std::string>& addresses) = 0;
 };

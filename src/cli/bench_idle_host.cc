@@ -127,6 +127,7 @@ public:
         transport_->send(to, io::FrameKind::kRaftBulk, std::move(frame));
     }
     void send(const cluster::Rpc& rpc) override;
+    void send_to(const HostId&, const cluster::Rpc& rpc) override { send(rpc); }
     void hosts_known(const std::map<HostId, std::string>&) override {}
 
 private:
@@ -141,7 +142,9 @@ private:
     void create();
     void wake_next();
     void report();
-    void to_agent(const cluster::Rpc& rpc) { agent_->receive_rpc(cluster::encode(rpc).view()); }
+    void to_agent(const cluster::Rpc& rpc) {
+        agent_->receive_rpc(HostId{"gateway-1"}, cluster::encode(rpc).view());
+    }
 
     const BenchIdleHost& given_;
     const HostId self_;

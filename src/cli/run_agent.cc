@@ -146,6 +146,12 @@ public:
         }
     }
 
+    void send_to(const HostId& gateway, const cluster::Rpc& rpc) override {
+        if (gateways_.contains(gateway)) {
+            transport_->send(gateway, io::FrameKind::kRpc, cluster::encode(rpc));
+        }
+    }
+
     void hosts_known(const std::map<HostId, std::string>& addresses) override {
         if (options_.hosts_file.empty()) {  // the file is nearer to the truth where there is one
             set_peers(addresses);
@@ -169,7 +175,7 @@ private:
             agent_->receive_raft(from, payload);
         } else if (kind == io::FrameKind::kRpc && is_gateway(from)) {
             gateways_.insert(from);
-            agent_->receive_rpc(payload);
+            agent_->receive_rpc(from, payload);
         } else {
             log_warning("agent", "{} sent what it may not send; dropped", from.value);
         }
@@ -179,6 +185,7 @@ private:
         if (is_gateway(peer)) {
             if (state != io::PeerState::kUp) {
                 gateways_.erase(peer);
+                agent_->gateway_lost(peer);
             }
             return;
         }

@@ -7,7 +7,7 @@
 namespace nbos::cluster {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersion = 2;
 
 template <class T>
 struct Tag {};
@@ -185,11 +185,23 @@ Heard get(Reader& in, Tag<Heard>) {
 }
 
 void put(Writer& out, const Recall& rpc) {
-    out.put(rpc.request).put(rpc.kernel.value).put(rpc.session);
+    out.put(rpc.request).put(rpc.kernel.value).put(rpc.session).put(rpc.running);
 }
 Recall get(Reader& in, Tag<Recall>) {
     auto rpc = get_request<Recall>(in);
     rpc.session = in.string();
+    rpc.running = replica::get_bool(in);
+    return rpc;
+}
+
+void put(Writer& out, const WriteTable& rpc) {
+    out.put(rpc.request);
+    encode(out, rpc.write);
+}
+WriteTable get(Reader& in, Tag<WriteTable>) {
+    WriteTable rpc;
+    rpc.request = in.get<std::uint64_t>();
+    rpc.write = replica::decode_table_write(in);
     return rpc;
 }
 
@@ -211,6 +223,7 @@ void put(Writer& out, const std::vector<jupyter::Message>& messages) {
         encode(out, message);
     }
 }
+
 std::vector<jupyter::Message> get_messages(Reader& in) {
     constexpr std::size_t kMessageBytesMin = sizeof(jupyter::Channel) + 5 * sizeof(std::uint32_t);
     std::vector<jupyter::Message> messages;
@@ -295,6 +308,7 @@ void put(Writer& out, const CellEnded& rpc) {
     put_optional(out, rpc.reply, [&out](const auto& value) { encode(out, value); });
     put(out, rpc.outputs);
     put(out, rpc.heard);
+    out.put(rpc.recalled_by);
 }
 CellEnded get(Reader& in, Tag<CellEnded>) {
     CellEnded rpc;
@@ -309,6 +323,32 @@ CellEnded get(Reader& in, Tag<CellEnded>) {
     }
     rpc.outputs = get_messages(in);
     rpc.heard = get_strings(in);
+    rpc.recalled_by = in.string();
+    return rpc;
+}
+
+void put(Writer& out, const CatchUp& rpc) {
+    out.put(rpc.kernel.value).put(rpc.session);
+    out.put(static_cast<std::uint32_t>(rpc.done.size()));
+    for (const auto& [session, msg_id] : rpc.done) {
+        out.put(session).put(msg_id);
+    }
+    out.put(rpc.asked_by).put(rpc.msg_id).put(rpc.knows_it_runs).put(rpc.heard);
+    put(out, rpc.outputs);
+}
+CatchUp get(Reader& in, Tag<CatchUp>) {
+    CatchUp rpc;
+    rpc.kernel = get_kernel(in);
+    rpc.session = in.string();
+    for (auto n = in.count(2 * sizeof(std::uint32_t)); n > 0 && in.ok(); --n) {
+        auto session = in.string();
+        rpc.done.emplace_back(std::move(session), in.string());
+    }
+    rpc.asked_by = in.string();
+    rpc.msg_id = in.string();
+    rpc.knows_it_runs = replica::get_bool(in);
+    rpc.heard = in.string();
+    rpc.outputs = get_messages(in);
     return rpc;
 }
 
@@ -348,6 +388,60 @@ ReplicaGone get(Reader& in, Tag<ReplicaGone>) {
     ReplicaGone rpc;
     rpc.kernel = get_kernel(in);
     rpc.replica = in.id<ReplicaId>();
+    return rpc;
+}
+
+void put(Writer& out, const TableRows& rpc) {
+    out.put(rpc.everything).put(rpc.base).put(rpc.index);
+    out.put(static_cast<std::uint32_t>(rpc.rows.size()));
+    for (const auto& row : rpc.rows) {
+        out.put(row.key);
+        put_optional(out, row.value, [&out](const Bytes& value) { out.put(value); });
+        out.put(row.version);
+    }
+    out.put(static_cast<std::uint32_t>(rpc.writers.size()));
+    for (const auto& writer : rpc.writers) {
+        out.put(writer.writer).put(writer.sequence);
+        replica::encode(out, writer.outcomes);
+    }
+}
+TableRows get(Reader& in, Tag<TableRows>) {
+    constexpr std::size_t kRowBytesMin = sizeof(std::uint32_t) + 1 + sizeof(std::uint64_t);
+    constexpr std::size_t kWriterBytesMin = 3 * sizeof(std::uint64_t) + sizeof(std::uint32_t);
+    TableRows rpc;
+    rpc.everything = replica::get_bool(in);
+    rpc.base = in.id<Index>();
+    rpc.index = in.id<Index>();
+    for (auto n = in.count(kRowBytesMin); n > 0 && in.ok(); --n) {
+        TableRow row{.key = in.string(), .value = {}, .version = {}};
+        if (replica::get_bool(in)) {
+            row.value = in.bytes();
+        }
+        row.version = in.id<Index>();
+        rpc.rows.push_back(std::move(row));
+    }
+    for (auto n = in.count(kWriterBytesMin); n > 0 && in.ok(); --n) {
+        TableWriter writer;
+        writer.writer = in.uuid();
+        writer.sequence = in.get<std::uint64_t>();
+        writer.outcomes = replica::decode_table_outcomes(in);
+        rpc.writers.push_back(std::move(writer));
+    }
+    return rpc;
+}
+
+void put(Writer& out, const ConnectedGateways& rpc) {
+    out.put(rpc.host.value).put(static_cast<std::uint32_t>(rpc.gateways.size()));
+    for (const auto& gateway : rpc.gateways) {
+        out.put(gateway);
+    }
+}
+ConnectedGateways get(Reader& in, Tag<ConnectedGateways>) {
+    ConnectedGateways rpc;
+    rpc.host = HostId{in.string()};
+    for (auto n = in.count(sizeof(std::uint32_t)); n > 0 && in.ok(); --n) {
+        rpc.gateways.insert(in.string());
+    }
     return rpc;
 }
 

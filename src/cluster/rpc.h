@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -22,8 +24,13 @@
 #include "raft/node.h"
 #include "replica/cell_log.h"
 #include "replica/cell_machine.h"
+#include "replica/table_log.h"
 
 namespace nbos::cluster {
+
+// The group of the gateways' own tables, where a kernel's id stands for others: StartReplica,
+// StopReplica, ChangeMembers and KernelStatus speak of it, too. No kernel may have this id.
+constexpr KernelId kSystemGroup{Uuid{0, 1}};
 
 // ---- gateway to agent ----
 
@@ -86,10 +93,21 @@ struct Heard {  // how far a client's session has heard a cell; to every host of
     std::string output;  // the last one; empty: that it runs
     bool done = false;   // and how it ended
 };
-struct Recall {  // a session that this gateway never saw: its cells that ended unheard come again
+struct Recall {  // of a session that this gateway never saw; what is asked for comes before the
+                 // Reply
     std::uint64_t request = 0;
     KernelId kernel;
     std::string session;
+    // To the executor: what it has not heard of the running cell (CatchUp). Else to the leader: its
+    // cells that ended unheard (CellEnded).
+    bool running = false;
+};
+
+// To the leader of the system group. Answered by the TableRows that show it applied; Reply only
+// when it is refused: kNotLeader (ask the next one), kInvalid (a limit), kExhausted (again later).
+struct WriteTable {
+    std::uint64_t request = 0;
+    replica::TableWrite write;
 };
 
 struct ReadOutputs {  // answered by CellOutputs, or kNotFound: no such cell
@@ -138,6 +156,21 @@ struct CellEnded {  // the end of a cell, committed; sent again when its client 
     std::optional<jupyter::Message> reply;  // the execute_reply
     std::vector<jupyter::Message> outputs;  // a bounded tail; the gateway shows what it has not yet
     std::map<std::string, std::string> heard;  // as in CellStarted
+    std::string recalled_by;  // told again for this session only, which may have missed it
+};
+// What a session that came from another gateway knows and misses: everything that follows on this
+// connection comes after it.
+struct CatchUp {
+    KernelId kernel;
+    std::string session;
+    // Cells (who asked, message id) whose end it has heard.
+    std::vector<std::pair<std::string, std::string>> done;
+    // The cell that runs here, as far as it is kept; empty `msg_id`: none does.
+    std::string asked_by;
+    std::string msg_id;
+    bool knows_it_runs = false;  // the session does
+    std::string heard;           // the last of the outputs that it has heard; empty: none of these
+    std::vector<jupyter::Message> outputs;
 };
 enum class ExecutionState : std::uint8_t { kStarting, kIdle, kBusy, kDead };
 struct KernelStatus {  // pushed on every change, by every replica's agent
@@ -164,6 +197,31 @@ struct ReplicaGone {  // stopped here, or removed from its group
     ReplicaId replica;
 };
 
+// Rows of the gateways' tables, from the leader of the system group: all of them to a gateway that
+// comes and when leadership has moved, and what changed when a write was applied.
+struct TableRow {
+    std::string key;
+    std::optional<Bytes> value;  // empty: erased
+    Index version;
+};
+struct TableWriter {
+    Uuid writer;
+    std::uint64_t sequence = 0;  // its last write that was applied
+    std::vector<replica::TableOutcome> outcomes;
+};
+struct TableRows {
+    bool everything = false;
+    Index base;   // what changed since this index; without `everything`
+    Index index;  // the state after it
+    std::vector<TableRow> rows;
+    std::vector<TableWriter> writers;
+};
+// Who else is there: told to every gateway at every change, and after Hello.
+struct ConnectedGateways {
+    HostId host;
+    std::set<std::string> gateways;
+};
+
 // What is kept of a cell: the newest of its outputs, and its reply when it has ended with one.
 struct CellOutputs {
     enum class State : std::uint8_t { kQueued, kRunning, kEnded };
@@ -179,7 +237,8 @@ struct CellOutputs {
 using Rpc =
     std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt, Restart,
                  Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply, KernelOutput, CellStarted,
-                 CellEnded, KernelStatus, ReplicaGone, Heard, Recall, ReadOutputs, CellOutputs>;
+                 CellEnded, KernelStatus, ReplicaGone, Heard, Recall, ReadOutputs, CellOutputs,
+                 WriteTable, CatchUp, TableRows, ConnectedGateways>;
 
 Bytes encode(const Rpc& rpc);
 std::optional<Rpc> decode_rpc(std::string_view bytes);  // hostile input is fine

@@ -91,9 +91,9 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
         }
         gateways_.insert(from);
         if (host_.options_.planted == PlantedInPlatform::kRetryNotRecognised) {
-            agent_.receive_rpc(as_if_new(payload).view());
+            agent_.receive_rpc(from, as_if_new(payload).view());
         } else {
-            agent_.receive_rpc(payload);
+            agent_.receive_rpc(from, payload);
         }
     }
 
@@ -115,6 +115,7 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
         if (is_gateway(peer)) {
             if (state != PeerState::kUp) {
                 gateways_.erase(peer);
+                agent_.gateway_lost(peer);
             }
         } else if (state == PeerState::kUp) {
             agent_.peer_up(peer, transport_.incarnation(peer));
@@ -141,6 +142,12 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
         const auto bytes = cluster::encode(said);
         for (const auto& gateway : gateways_) {
             transport_.send(gateway, FrameKind::kRpc, bytes);
+        }
+    }
+    void send_to(const HostId& gateway, const cluster::Rpc& rpc) override {
+        host_.watchers_.said(host_.address_, rpc);
+        if (gateways_.contains(gateway)) {
+            transport_.send(gateway, FrameKind::kRpc, cluster::encode(rpc));
         }
     }
     void hosts_known(const std::map<HostId, std::string>&) override {}

@@ -86,7 +86,16 @@ public:
         ++cluster_.frames_sent_;
         cluster_.network_.push_back({host_, number_of(to), std::move(frame)});
     }
-    void send(const cluster::Rpc& rpc) override { cluster_.hear(host_, rpc); }
+    void send(const cluster::Rpc& rpc) override {
+        cluster_.hear(host_, rpc);
+        for (const auto& [gateway, end] : cluster_.gateways_) {
+            cluster_.to_gateway(host_, gateway, rpc);
+        }
+    }
+    void send_to(const HostId& gateway, const cluster::Rpc& rpc) override {
+        cluster_.hear(host_, rpc);
+        cluster_.to_gateway(host_, gateway, rpc);
+    }
     void hosts_known(const std::map<HostId, std::string>&) override {}
 
 private:
@@ -116,6 +125,7 @@ void AgentCluster::start(int host) {
     auto& h = *hosts_.at(host);
     agent::AgentOptions options;
     options.host = name(host);
+    options.info = {.host = options.host, .version = "test"};
     options.raft.election_ticks = 20;
     options.raft.heartbeat_ticks = 2;
     options.raft.quiet_after_ticks = 20;
@@ -131,6 +141,56 @@ void AgentCluster::start(int host) {
             h.agent->peer_up(name(i), other->incarnation);
         }
     }
+    tell_gateways(host);
+}
+
+// ---- real gateways ----
+
+void AgentCluster::tell_gateways(int host) {
+    for (const auto& [gateway, end] : std::map(gateways_)) {
+        end.state(name(host), up(host));
+    }
+}
+
+void AgentCluster::attach_gateway(const HostId& gateway, GatewayEnd end) {
+    gateways_[gateway] = end;
+    for (const auto& [i, host] : hosts_) {
+        end.state(name(i), up(i));
+    }
+}
+
+void AgentCluster::detach_gateway(const HostId& gateway) {
+    gateways_.erase(gateway);
+    for (const auto& [i, host] : hosts_) {
+        if (host->agent) {
+            host->agent->gateway_lost(gateway);
+        }
+    }
+}
+
+void AgentCluster::from_gateway(const HostId& gateway, const HostId& host,
+                                const cluster::Rpc& rpc) {
+    if (up(number_of(host)) && gateways_.contains(gateway)) {
+        agent(number_of(host)).receive_rpc(gateway, cluster::encode(rpc).view());
+    }
+}
+
+void AgentCluster::to_gateway(int host, const HostId& gateway, const cluster::Rpc& rpc) {
+    if (gateways_.contains(gateway)) {
+        to_gateways_.push_back({host, gateway, cluster::encode(rpc)});
+    }
+}
+
+bool AgentCluster::pump_gateways() {
+    auto messages = std::exchange(to_gateways_, {});
+    for (const auto& message : messages) {
+        const auto end = gateways_.find(message.gateway);
+        if (end != gateways_.end() && up(message.from)) {
+            const auto receive = end->second.receive;
+            receive(name(message.from), message.rpc.view());
+        }
+    }
+    return !messages.empty();
 }
 
 void AgentCluster::kill(int host, bool proven) {
@@ -145,6 +205,7 @@ void AgentCluster::kill(int host, bool proven) {
             other->agent->peer_down(name(host));
         }
     }
+    tell_gateways(host);
 }
 
 void AgentCluster::restart_in_a_blink(int host) {
@@ -169,6 +230,7 @@ void AgentCluster::settle() {
             busy = host->disk.pump() || busy;
             busy = host->interpreters.pump() || busy;
         }
+        busy = pump_gateways() || busy;
         auto frames = std::exchange(network_, {});
         for (auto& frame : frames) {
             const auto to = hosts_.find(frame.to);
@@ -187,6 +249,7 @@ void AgentCluster::tick() {
             host->agent->tick(now_);
         }
     }
+    on_tick();
     settle();
 }
 
@@ -225,12 +288,16 @@ void AgentCluster::hear(int host, const cluster::Rpc& rpc) {
         outputs_.push_back(*output);
     } else if (const auto* status = std::get_if<cluster::KernelStatus>(&*copy)) {
         statuses_[{host, status->kernel}] = *status;
+    } else if (const auto* rows = std::get_if<cluster::TableRows>(&*copy)) {
+        rows_.emplace_back(host, *rows);
+    } else if (const auto* connected = std::get_if<cluster::ConnectedGateways>(&*copy)) {
+        connected_[host] = connected->gateways;
     }
 }
 
 void AgentCluster::send(int host, const cluster::Rpc& rpc) {
     if (up(host)) {
-        agent(host).receive_rpc(cluster::encode(rpc).view());
+        agent(host).receive_rpc(HostId{"gateway-1"}, cluster::encode(rpc).view());
     }
 }
 
@@ -251,6 +318,22 @@ KernelId AgentCluster::create_kernel(const std::vector<int>& hosts) {
                                    .options = {.spec = "python3", .session = "session-1"}});
     }
     return kernel;
+}
+
+void AgentCluster::create_system_group(const std::vector<int>& hosts) {
+    Membership members;
+    for (const int host : hosts) {
+        const ReplicaId replica{members.voters.size() + 1};
+        members.voters.insert(replica);
+        members.hosts[replica] = name(host);
+    }
+    replicas_ = std::max<std::uint64_t>(replicas_, 100);  // later ids are nobody's of these
+    for (const auto& [replica, host] : members.hosts) {
+        send(number_of(host), cluster::StartReplica{.request = next_request(),
+                                                    .kernel = cluster::kSystemGroup,
+                                                    .replica = replica,
+                                                    .bootstrap = members});
+    }
 }
 
 void AgentCluster::execute(int host, KernelId kernel, const std::string& msg_id,

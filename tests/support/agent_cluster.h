@@ -7,7 +7,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/agent.h"
@@ -50,11 +53,24 @@ public:
     void start(int host);
     void restart_in_a_blink(int host);  // the others only see another process
     bool up(int host) const;
+
+    // Real gateways, in place of the one that only writes down: messages to them wait for the end
+    // of what sent them, those from them are heard at once.
+    struct GatewayEnd {
+        std::function<void(const HostId& host, bool up)> state;
+        std::function<void(const HostId& host, std::string_view rpc)> receive;
+    };
+    void attach_gateway(const HostId& gateway, GatewayEnd end);
+    void detach_gateway(const HostId& gateway);
+    void from_gateway(const HostId& gateway, const HostId& host, const cluster::Rpc& rpc);
+    std::function<void()> on_tick = [] {};
+    Instant now() const { return now_; }
     agent::Agent& agent(int host);
     FakeInterpreters& interpreters(int host);
     const MemoryDisk& disk(int host) const;
 
     KernelId create_kernel(const std::vector<int>& hosts);
+    void create_system_group(const std::vector<int>& hosts);
     void send(int host, const cluster::Rpc& rpc);
     void execute(int host, KernelId kernel, const std::string& msg_id, const std::string& code);
     void change_members(KernelId kernel, int add_host, ReplicaId remove);
@@ -68,6 +84,8 @@ public:
     std::optional<cluster::KernelStatus> leader(KernelId kernel) const;  // of hosts that are up
     std::optional<cluster::KernelStatus> status(int host, KernelId kernel) const;
     const cluster::Reply* reply(std::uint64_t request) const;
+    const std::vector<std::pair<int, cluster::TableRows>>& table_rows() const { return rows_; }
+    const std::map<int, std::set<std::string>>& connected_gateways() const { return connected_; }
     std::uint64_t frames_sent() const { return frames_sent_; }  // between agents, ever
     std::uint64_t next_request() { return ++requests_; }
     static HostId name(int host) { return HostId{"host-" + std::to_string(host)}; }
@@ -78,6 +96,9 @@ private:
     void settle();
     void tick();
     void hear(int host, const cluster::Rpc& rpc);
+    void to_gateway(int host, const HostId& gateway, const cluster::Rpc& rpc);
+    void tell_gateways(int host);
+    bool pump_gateways();
 
     std::map<int, std::unique_ptr<Host>> hosts_;
     struct Frame {
@@ -86,6 +107,13 @@ private:
         Bytes bytes;
     };
     std::deque<Frame> network_;
+    struct ToGateway {
+        int from;
+        HostId gateway;
+        Bytes rpc;
+    };
+    std::map<HostId, GatewayEnd> gateways_;
+    std::deque<ToGateway> to_gateways_;
     Instant now_{};
     std::uint64_t frames_sent_ = 0;
     std::uint64_t processes_ = 0;
@@ -96,6 +124,8 @@ private:
     std::vector<cluster::CellStarted> started_;
     std::vector<cluster::KernelOutput> outputs_;
     std::map<std::uint64_t, cluster::Reply> replies_;
+    std::vector<std::pair<int, cluster::TableRows>> rows_;
+    std::map<int, std::set<std::string>> connected_;
     std::map<std::pair<int, KernelId>, cluster::KernelStatus> statuses_;
 };
 

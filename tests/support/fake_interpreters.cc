@@ -143,6 +143,15 @@ void FakeInterpreters::say(InterpreterId id, Channel channel, const std::string&
     listener_->interpreter_message(id, std::move(message));
 }
 
+void FakeInterpreters::print(const std::string& text) {
+    for (const auto& [id, process] : processes_) {
+        if (process.hanging) {
+            say(id, Channel::kIopub, "stream", *process.hanging,
+                R"({"name": "stdout", "text": ")" + text + "\"}");
+        }
+    }
+}
+
 void FakeInterpreters::drop_request(const std::string& header) {
     for (const auto& [id, process] : processes_) {
         later(id, [this, id = id, header] {

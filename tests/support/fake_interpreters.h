@@ -25,6 +25,7 @@ public:
     std::size_t alive() const { return processes_.size(); }
     std::optional<std::string> value(KernelId kernel, const std::string& name) const;
     void finish_hanging();                         // every hanging cell ends well
+    void print(const std::string& text);           // by every hanging cell
     void drop_request(const std::string& header);  // each says only that it was here, and an error
     void crash_all();
     void drop_all();  // the host lost its power: nothing is reported

@@ -1,0 +1,206 @@
+// The system group on real agents: writes, their repetition, the rows that gateways are told, and
+// members that are lost.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/support/agent_cluster.h"
+
+namespace nbos::testing {
+namespace {
+
+using cluster::kSystemGroup;
+using std::chrono::milliseconds;
+
+constexpr Uuid kWriter{7, 7};
+
+class SystemGroup : public ::testing::Test {
+protected:
+    void SetUp() override {
+        cluster_.create_system_group({1, 2, 3});
+        ASSERT_TRUE(cluster_.run_until([this] { return leader() != 0; }));
+        cluster_.run_for(milliseconds(500));
+    }
+    int leader() const {
+        const auto status = cluster_.leader(kSystemGroup);
+        return status ? std::stoi(status->host.value.substr(5)) : 0;
+    }
+    std::uint64_t write(int host, std::uint64_t sequence, const std::string& key,
+                        const std::string& value) {
+        const auto request = cluster_.next_request();
+        cluster_.send(host, cluster::WriteTable{
+                                request, {kWriter, sequence, {{{}, {{key, Bytes::copy(value)}}}}}});
+        return request;
+    }
+    // What a gateway that takes all of it knows by now, and by which writes.
+    std::map<std::string, std::string> known() const {
+        std::map<std::string, std::string> rows;
+        Index index;
+        for (const auto& [host, told] : cluster_.table_rows()) {
+            const bool news = told.index > index && (told.everything || told.base <= index);
+            if (!news) {
+                continue;
+            }
+            rows = told.everything ? decltype(rows)() : rows;
+            for (const auto& row : told.rows) {
+                row.value ? rows[row.key] = std::string(row.value->view())
+                          : rows[row.key] = "erased";
+            }
+            index = told.index;
+        }
+        return rows;
+    }
+    bool is_acknowledged(std::uint64_t sequence) const {
+        return std::ranges::any_of(cluster_.table_rows(), [&](const auto& told) {
+            return std::ranges::any_of(told.second.writers, [&](const auto& writer) {
+                return writer.writer == kWriter && writer.sequence == sequence;
+            });
+        });
+    }
+
+    AgentCluster cluster_{5};
+};
+
+TEST_F(SystemGroup, AWriteIsToldWithItsAcknowledgementWhenItIsApplied) {
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    EXPECT_EQ((std::map<std::string, std::string>{{"a", "1"}}), known());
+}
+
+TEST_F(SystemGroup, OnlyTheLeaderTakesWrites) {
+    const int other = leader() % 3 + 1;
+    for (const int host : {other, 5}) {
+        const auto request = write(host, 1, "a", "1");
+        const auto* reply = cluster_.reply(request);
+        ASSERT_NE(nullptr, reply);
+        EXPECT_EQ(Errc::kNotLeader, reply->code);
+    }
+    cluster_.run_for(milliseconds(500));
+    EXPECT_FALSE(is_acknowledged(1));
+}
+
+TEST_F(SystemGroup, ARowThatIsTooLargeIsRefused) {
+    const auto request = write(leader(), 1, "a", std::string(replica::kTableRowBytesMax + 1, 'x'));
+    ASSERT_NE(nullptr, cluster_.reply(request));
+    EXPECT_EQ(Errc::kInvalid, cluster_.reply(request)->code);
+}
+
+TEST_F(SystemGroup, ARepeatedWriteIsDoneOnceAndAcknowledgedAgain) {
+    write(leader(), 1, "a", "1");
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    write(leader(), 2, "a", "2");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(2); }));
+    const auto told = cluster_.table_rows().size();
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.table_rows().size() > told; }));
+    EXPECT_TRUE(cluster_.table_rows().back().second.everything);
+    EXPECT_EQ("2", known().at("a"));
+}
+
+TEST_F(SystemGroup, WhatWasAcknowledgedOutlivesTheLeaderAndTheNextOneTellsAll) {
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    const int before = leader();
+    cluster_.kill(before);
+    ASSERT_TRUE(cluster_.run_until([&] { return leader() != 0 && leader() != before; }));
+    ASSERT_TRUE(cluster_.run_until([&] {
+        const auto& [host, told] = cluster_.table_rows().back();
+        return host != before && told.everything;
+    }));
+    EXPECT_EQ("1", known().at("a"));
+    write(leader(), 1, "a", "repeated");  // as by a gateway that missed the acknowledgement
+    write(leader(), 2, "b", "2");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(2); }));
+    EXPECT_EQ("1", known().at("a"));
+    EXPECT_EQ("2", known().at("b"));
+}
+
+TEST_F(SystemGroup, ALeaderWithoutAMajorityTellsNobodyThatItKnowsAll) {
+    const int old = leader();
+    for (const int host : {1, 2, 3}) {
+        if (host != old) {
+            cluster_.kill(host, false);
+        }
+    }
+    const auto told = cluster_.table_rows().size();
+    cluster_.send(old, cluster::Hello{"gateway-2"});
+    write(old, 1, "a", "1");
+    cluster_.run_for(std::chrono::seconds(20));
+    EXPECT_EQ(told, cluster_.table_rows().size());
+    for (const int host : {1, 2, 3}) {
+        if (host != old) {
+            cluster_.start(host);
+        }
+    }
+    ASSERT_TRUE(cluster_.run_until([&] { return is_acknowledged(1); }));  // kept, and done now
+}
+
+TEST_F(SystemGroup, AllHostsMayBeKilledAndComeBack) {
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    for (const int host : {1, 2, 3}) {
+        cluster_.kill(host);
+    }
+    const auto told = cluster_.table_rows().size();
+    for (const int host : {1, 2, 3}) {
+        cluster_.start(host);
+    }
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.table_rows().size() > told; }));
+    EXPECT_TRUE(cluster_.table_rows().back().second.everything);
+    ASSERT_EQ(1U, cluster_.table_rows().back().second.rows.size());
+}
+
+TEST_F(SystemGroup, ANewMemberGetsTheRowsAndCanLead) {
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    const int lost = leader() % 3 + 1;
+    cluster_.kill(lost);
+    cluster_.change_members(kSystemGroup, 4, ReplicaId{static_cast<std::uint64_t>(lost)});
+    ASSERT_TRUE(cluster_.run_until([&] {
+        const auto status = cluster_.leader(kSystemGroup);
+        return status && status->settled && status->membership.voters.contains(ReplicaId{101});
+    }));
+    const int before = leader();
+    cluster_.kill(before);
+    ASSERT_TRUE(cluster_.run_until([&] { return leader() != 0 && leader() != before; }));
+    write(leader(), 2, "b", "2");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(2); }));
+    EXPECT_EQ("1", known().at("a"));
+}
+
+TEST_F(SystemGroup, FallsSilentAndWakesForAWrite) {
+    write(leader(), 1, "a", "1");
+    ASSERT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+    cluster_.run_for(std::chrono::seconds(10));
+    const auto frames = cluster_.frames_sent();
+    cluster_.run_for(std::chrono::seconds(20));
+    EXPECT_EQ(frames, cluster_.frames_sent());
+    EXPECT_EQ(0U, cluster_.agent(leader()).restless_replicas());
+    write(leader(), 2, "a", "2");
+    EXPECT_TRUE(cluster_.run_until([this] { return is_acknowledged(2); }));
+}
+
+TEST_F(SystemGroup, AStoppedReplicaIsGone) {
+    const int host = leader() % 3 + 1;
+    cluster_.send(host, cluster::StopReplica{cluster_.next_request(), kSystemGroup,
+                                             ReplicaId{static_cast<std::uint64_t>(host)}});
+    cluster_.run_for(milliseconds(200));
+    EXPECT_TRUE(cluster_.disk(host).restored().empty());
+    write(leader(), 1, "a", "1");
+    EXPECT_TRUE(cluster_.run_until([this] { return is_acknowledged(1); }));
+}
+
+TEST_F(SystemGroup, EveryHostSaysWhichGatewaysItHears) {
+    cluster_.send(1, cluster::Hello{"gateway-1"});
+    EXPECT_EQ((std::set<std::string>{"gateway-1"}), cluster_.connected_gateways().at(1));
+    cluster_.agent(1).receive_rpc(HostId{"gateway-2"},
+                                  cluster::encode(cluster::Hello{"gateway-2"}).view());
+    EXPECT_EQ((std::set<std::string>{"gateway-1", "gateway-2"}),
+              cluster_.connected_gateways().at(1));
+    cluster_.agent(1).gateway_lost(HostId{"gateway-1"});
+    EXPECT_EQ((std::set<std::string>{"gateway-2"}), cluster_.connected_gateways().at(1));
+}
+
+}  // namespace
+}  // namespace nbos::testing
