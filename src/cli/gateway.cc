@@ -16,9 +16,10 @@ void add_gateway(Command& root) {
     auto given = std::make_shared<Given>();
     auto& options = given->options;
     root.add("gateway", "Run the gateway that Jupyter clients connect to.")
-        .option("--id", options.id, "its id, as in its certificate; begins with 'gateway'")
+        .option("--id", options.id,
+                "its id, as in its certificate; begins with 'gateway', and is another one for each "
+                "gateway")
         .required("--listen", options.listen, "IP:PORT for Jupyter clients")
-        .required("--data", options.data_dir, "where its sessions are kept")
         .required("--pki", options.pki_dir, "the authority, and its own certificate and key")
         .required("--hosts", options.hosts_file, "the list of all hosts, a JSON file")
         .required("--token-file", options.token_file, "one line: what clients must present")
@@ -26,6 +27,8 @@ void add_gateway(Command& root) {
         .option("--base-path", options.base_path, "all addresses begin with it: /base")
         .list("--kernelspecs", options.kernelspec_dirs, "further kernelspecs: DIR/NAME/kernel.json")
         .option("--replicas", options.replicas, "of a kernel: 1, 3 or 5")
+        .option("--system-replicas", options.system_replicas,
+                "on how many hosts the cluster's own tables are kept: 1, 3 or 5")
         .option("--parked-for", options.parked_for,
                 "how long a kernel that was shut down can be taken up again: 24h, 30m, 90s; 0 "
                 "deletes it at once")

@@ -15,7 +15,6 @@
 #include "base/log.h"
 #include "cli/version_number.h"
 #include "gateway/gateway.h"
-#include "io/background_file.h"
 #include "io/event_loop.h"
 #include "io/hosts_file.h"
 #include "io/http_server.h"
@@ -80,18 +79,6 @@ Result<std::string> read_token(const std::string& path) {
     return token;
 }
 
-class FileStore final : public gateway::TableStore {
-public:
-    explicit FileStore(const std::string& path) : path_(path), file_(path) {}
-
-    std::string load() const { return contents(path_); }
-    void save(const std::string& text) override { file_.save(text); }
-
-private:
-    std::string path_;
-    io::BackgroundFile file_;
-};
-
 class Folders final : public gateway::Workspace {
 public:
     explicit Folders(std::filesystem::path root) : root_(std::move(root)) {}
@@ -137,10 +124,7 @@ gateway::HostState state_of(io::PeerState state) {
 class GatewayProcess final : public gateway::AgentLink {
 public:
     explicit GatewayProcess(const GatewayOptions& options)
-        : options_(options),
-          hosts_file_(options.hosts_file),
-          store_(options.data_dir + "/sessions.json"),
-          folders_(workspace_of(options)) {}
+        : options_(options), hosts_file_(options.hosts_file), folders_(workspace_of(options)) {}
 
     Status open() {
         const auto& base = options_.base_path;
@@ -156,11 +140,15 @@ public:
         if (!token) {
             return std::move(token).error();
         }
-        std::error_code error;
-        std::filesystem::create_directories(options_.data_dir, error);
-        if (error) {
-            return Error{Errc::kIo, Certainty::kDidNotHappen,
-                         "cannot make " + options_.data_dir + ": " + error.message()};
+        if (options_.system_replicas != 1 && options_.system_replicas != 3 &&
+            options_.system_replicas != 5) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "--system-replicas must be 1, 3 or 5"};
+        }
+        if (!options_.id.starts_with("gateway")) {
+            return Error{
+                Errc::kInvalid, Certainty::kDidNotHappen,
+                "--id " + options_.id + " must begin with 'gateway': hosts know a gateway by that"};
         }
         gateway::GatewayConfig config;
         config.id = options_.id;
@@ -168,6 +156,7 @@ public:
         config.token = *token;
         config.base_path = options_.base_path;
         config.kernels.replicas = options_.replicas;
+        config.system.replicas = options_.system_replicas;
         const auto parked_for = seconds_of(options_.parked_for);
         if (!parked_for) {
             return Error{Errc::kInvalid, Certainty::kDidNotHappen,
@@ -178,9 +167,8 @@ public:
         config.kernels.outputs = {options_.iopub_messages, options_.iopub_mib};
         gateway_ = std::make_unique<gateway::Gateway>(
             std::move(config), kernelspecs(options_),
-            gateway::Gateway::Ports{loop_.clock(), [] { return io::random_uuid(); }, *this, store_,
-                                    folders_},
-            store_.load());
+            gateway::Gateway::Ports{loop_.clock(), [] { return io::random_uuid(); }, *this,
+                                    folders_});
         if (auto connected = open_transport(); !connected) {
             return connected;
         }
@@ -256,7 +244,6 @@ private:
     const GatewayOptions& options_;
     io::EventLoop loop_;
     io::HostsFile hosts_file_;
-    FileStore store_;
     Folders folders_;
     std::unique_ptr<gateway::Gateway> gateway_;
     std::unique_ptr<io::PeerTransport> transport_;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "io/http_client.h"
 #include "local/layout.h"
 #include "local/run_record.h"
 
@@ -34,6 +35,8 @@ public:
     const std::string& token() const { return token_; }  // a secret
 
 private:
+    Result<io::HttpAnswer> ask(const std::string& gateway, const std::string& method,
+                               const std::string& path, const std::string& body) const;
     Result<boost::json::value> call(const std::string& method, const std::string& path,
                                     const std::string& body) const;
 

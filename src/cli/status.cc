@@ -39,6 +39,34 @@ json::object collect(const RunningCluster& cluster) {
     return all;
 }
 
+// Who keeps the cluster's own tables, and which gateways the hosts see.
+void print_system(const json::object& all) {
+    const auto* cluster = all.at("cluster").if_object();
+    const auto* system = cluster == nullptr ? nullptr : cluster->if_contains("system");
+    const auto* gateways = cluster == nullptr ? nullptr : cluster->if_contains("gateways");
+    if (system == nullptr || !system->is_object() || gateways == nullptr || !gateways->is_array()) {
+        return;
+    }
+    std::string members;
+    for (const auto& member : system->at("members").as_array()) {
+        const auto host = text_of(member, "host");
+        const auto* mark = host == text_of(*system, "leader_host") ? " (leads)"
+                           : member.at("up").as_bool()             ? ""
+                                                                   : " (away)";
+        members += (members.empty() ? "" : ", ") + host + mark;
+    }
+    fmt::print("{:<10} {}\n", "tables", members.empty() ? "none yet" : members);
+    if (const auto why = text_of(*system, "problem"); !why.empty()) {
+        fmt::print("{:<10} {}\n", "", why);
+    }
+    std::string names;
+    for (const auto& gateway : gateways->get_array()) {
+        names += (names.empty() ? "" : ", ") + text_of(gateway, "id") +
+                 (gateway.at("acts").as_bool() ? " (looks after the cluster)" : "");
+    }
+    fmt::print("{:<10} {}\n", "gateways", names);
+}
+
 void print(const json::object& all) {
     const json::value value(all);
     fmt::print("data       {}\n", text_of(value, "data"));
@@ -54,6 +82,7 @@ void print(const json::object& all) {
             }
         }
     }
+    print_system(all);
     std::vector<std::vector<std::string>> rows{{"PROCESS", "STATE", "PID", "ADDRESS"}};
     for (const auto& process : all.at("processes").as_array()) {
         rows.push_back({text_of(process, "name"), text_of(process, "state"),

@@ -36,6 +36,7 @@ struct Given {
     std::string token;
     std::uint32_t hosts = 4;
     std::uint32_t warm = 2;
+    std::uint32_t gateways = 1;
     std::uint32_t interpreter_mib = 0;
     std::string data;
     std::string workspace;
@@ -81,7 +82,11 @@ Result<local::UpOptions> options_of(const Given& given) {
         .warm = given.warm,
         .gateway_arguments = {"--parked-for", given.parked_for, "--iopub-messages",
                               std::to_string(given.iopub_messages), "--iopub-mib",
-                              std::to_string(given.iopub_mib)}};
+                              std::to_string(given.iopub_mib)},
+        .gateways = given.gateways};
+    if (given.gateways == 0 || given.gateways > local::kGatewaysMax) {
+        return invalid(fmt::format("--gateways must be from 1 to {}", local::kGatewaysMax));
+    }
     if (given.hosts == 0 || given.hosts > local::kHostsMax) {
         return invalid(fmt::format("--hosts must be from 1 to {}", local::kHostsMax));
     }
@@ -277,6 +282,8 @@ void add_up(Command& root) {
                 "NBOS_TOKEN in the environment does the same, unseen by "
                 "other users")
         .option("--hosts", given->hosts, "how many")
+        .option("--gateways", given->gateways,
+                "how many; each on a port of its own, any of them serves every kernel")
         .option("--data", given->data, "where everything is kept (NBOS_DATA; ~/.local/share/nbos)")
         .option("--workspace", given->workspace,
                 "the directory of the notebooks; here if not given")

@@ -211,6 +211,39 @@ void ClientTable::send(ClientId id, const std::string& session, const jupyter::M
     }
 }
 
+void ClientTable::drop_kept(const std::string& session, const Which& which) {
+    const auto kept = kept_.find(session);
+    if (kept == kept_.end()) {
+        return;
+    }
+    std::erase_if(kept->second.messages, [&](const auto& message) {
+        const bool goes = which(*message);
+        kept->second.bytes -= goes ? size_of(*message) : 0;
+        return goes;
+    });
+}
+
+void ClientTable::keep_first(const std::string& session,
+                             const std::vector<jupyter::Message>& messages, Instant now) {
+    auto& kept = kept_for(session, now);
+    auto later = std::exchange(kept.messages, {});
+    kept.bytes = 0;
+    for (const auto& message : messages) {
+        keep(kept, std::make_shared<const jupyter::Message>(message));
+    }
+    for (auto& message : later) {
+        keep(kept, std::move(message));
+    }
+}
+
+void ClientTable::send_to_session(const std::string& session, const jupyter::Message& message) {
+    for (const auto& [id, client] : std::map(clients_)) {
+        if (client.is_of(session)) {
+            transmit(client, message);
+        }
+    }
+}
+
 bool ClientTable::knows(const std::string& session) const {
     return kept_.contains(session) ||
            std::any_of(clients_.begin(), clients_.end(),

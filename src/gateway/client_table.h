@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/ports.h"
 #include "base/strong.h"
@@ -91,6 +92,13 @@ public:
     bool reach(ClientId id, const std::string& session, const jupyter::Message& message);
     bool knows(const std::string& session) const;  // connected, or away with messages kept
     void forget_old(Instant now);
+    // Of what is kept for a session: what it has heard through another gateway goes, and what it
+    // has missed comes first.
+    using Which = std::function<bool(const jupyter::Message& message)>;
+    void drop_kept(const std::string& session, const Which& which);
+    void keep_first(const std::string& session, const std::vector<jupyter::Message>& messages,
+                    Instant now);
+    void send_to_session(const std::string& session, const jupyter::Message& message);
 
     std::map<ClientId, Client>& clients() { return clients_; }
     const std::map<ClientId, Client>& clients() const { return clients_; }

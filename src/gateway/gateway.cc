@@ -74,53 +74,58 @@ private:
     ClientId client_;
 };
 
-Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::string_view saved)
+Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports)
     : config_(std::move(config)),
       specs_(std::move(specs)),
       ports_(std::move(ports)),
       factory_(ports_.clock, ports_.new_uuid),
       calls_(hosts_, ports_.link, ports_.new_uuid().lo),
       placement_(default_placement()),
-      kernels_({ports_.clock, hosts_, ports_.link, calls_, factory_, specs_, *placement_,
-                [this] { save(); }},
-               config_.kernels),
-      reconciler_(ports_.clock, hosts_, calls_, kernels_, *placement_, config_.reconciler),
+      system_(ports_.clock, hosts_, calls_, config_.system, config_.id),
+      table_({ports_.clock, hosts_, ports_.link, [this] { return system_.view.leader(); },
+              [this] { return system_.problem(); }},
+             ports_.new_uuid()),
+      kernels_(
+          {ports_.clock, hosts_, ports_.link, calls_, factory_, specs_, *placement_, table_,
+           [this](KernelId id) { return belongings(id); }, [this] { return system_.together(); }},
+          config_.kernels),
+      reconciler_(ports_.clock, hosts_, calls_, kernels_, system_, *placement_, config_.reconciler,
+                  config_.id),
       started_(ports_.clock.now()),
-      started_wall_(ports_.clock.wall()) {
-    auto tables = parse_tables(saved);
-    if (!tables) {
-        log_error("gateway",
-                  "the saved sessions cannot be read and are ignored; kernels are found "
-                  "again on their hosts, notebooks reconnect by kernel id");
-        return;
-    }
-    for (const auto& [id, spec] : tables->kernels) {
-        const auto parked = tables->parked.find(id);
-        kernels_.remember(
-            id, spec,
-            parked == tables->parked.end() ? std::nullopt : std::optional(parked->second));
-    }
-    for (const auto id : tables->deleted) {
-        kernels_.remember_deleted(id);
-    }
-    for (auto& [id, session] : tables->sessions) {
-        sessions_.put(std::move(session));
-    }
-}
+      started_wall_(ports_.clock.wall()) {}
 
 Gateway::~Gateway() = default;
 
-void Gateway::save() {
-    SavedTables tables;
-    for (const auto& [id, kernel] : kernels_.all()) {
-        tables.kernels[id] = kernel->spec;
-        if (kernel->parked) {
-            tables.parked[id] = *kernel->parked;
+// ---- the shared tables ----
+
+void Gateway::row_changed(const std::string& key) {
+    if (const auto kernel = kernel_of(key)) {
+        kernels_.row_changed(*kernel);
+    } else if (const auto id = session_of(key)) {
+        const auto* row = table_.find(key);
+        auto session = row == nullptr ? std::nullopt : decode_session_row(*id, row->value.view());
+        if (session) {
+            sessions_.put(std::move(*session));
+        } else {
+            sessions_.remove(*id);
         }
     }
-    tables.deleted = kernels_.deleted();
-    tables.sessions = sessions_.all();
-    ports_.store.save(to_json(tables));
+}
+
+std::vector<replica::TableChange> Gateway::belongings(KernelId kernel) const {
+    std::vector<replica::TableChange> erased;
+    for (const auto& [id, session] : sessions_.all()) {
+        if (session.kernel == kernel) {
+            erased.push_back({session_key(id), std::nullopt});
+        }
+    }
+    return erased;
+}
+
+std::string Gateway::why_not_caught_up() const {
+    return !asked_enough_ ? "this gateway has just started and is still asking the hosts for their "
+                            "kernels; try again in a moment"
+                          : "this gateway does not know all kernels yet: " + system_.problem();
 }
 
 // ---- agents ----
@@ -168,10 +173,12 @@ void Gateway::handle_rpc(const HostId& from, const cluster::AgentInfo& info) {
     if (info.host == from) {
         hosts_.report(info, ports_.clock.now());
         kernels_.host_begins_to_report(from);
+        system_.forget(from);
     }
 }
 
 void Gateway::handle_rpc(const HostId&, const cluster::Reply& reply) {
+    table_.replied(reply);
     calls_.replied(reply, ports_.clock.now());
 }
 
@@ -194,12 +201,40 @@ void Gateway::handle_rpc(const HostId& from, const cluster::CellEnded& ended) {
 }
 
 void Gateway::handle_rpc(const HostId& from, const cluster::KernelStatus& status) {
-    if (status.host == from) {
+    if (status.host != from) {
+        return;
+    }
+    if (status.kernel == cluster::kSystemGroup) {
+        system_.view.update(status);
+        table_.tick();  // what waits for a leader goes at once
+    } else {
         kernels_.status(status);
     }
 }
 
-void Gateway::handle_rpc(const HostId&, const cluster::ReplicaGone& gone) { kernels_.gone(gone); }
+void Gateway::handle_rpc(const HostId&, const cluster::ReplicaGone& gone) {
+    if (gone.kernel == cluster::kSystemGroup) {
+        system_.view.remove(gone.replica);
+    } else {
+        kernels_.gone(gone);
+    }
+}
+
+void Gateway::handle_rpc(const HostId&, const cluster::CatchUp& news) {
+    if (auto* kernel = kernels_.find(news.kernel)) {
+        kernel->channels.catch_up(news);
+    }
+}
+
+void Gateway::handle_rpc(const HostId&, const cluster::TableRows& rows) {
+    table_.rows_came(rows, [this](const std::string& key) { row_changed(key); });
+}
+
+void Gateway::handle_rpc(const HostId& from, const cluster::ConnectedGateways& connected) {
+    if (connected.host == from) {
+        system_.connected(connected);
+    }
+}
 
 bool Gateway::all_reported() const {
     const auto now = ports_.clock.now();
@@ -225,12 +260,15 @@ bool Gateway::has_asked_enough() const {
 
 void Gateway::tick() {
     calls_.tick(ports_.clock.now());
+    system_.tick();
+    table_.tick();
     watch_kills();
-    kernels_.tick(!hosts_.hosts().empty() && all_reported());
+    const bool acts = system_.acts();
+    kernels_.tick(!hosts_.hosts().empty() && all_reported(), acts);
     // For good: what goes down later was known before.
-    caught_up_ = caught_up_ || has_asked_enough();
-    if (caught_up_) {
-        reconciler_.tick();
+    asked_enough_ = asked_enough_ || has_asked_enough();
+    if (asked_enough_) {
+        reconciler_.tick(acts);
     }
 }
 
@@ -387,7 +425,7 @@ std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> Gateway::upgrade(
     const auto id = Uuid::parse(path[2]);
     if (!id || kernels_.find_open(KernelId{*id}) == nullptr) {
         return caught_up() ? refusal(404, "no kernel has the id " + path[2])
-                           : refusal(503, "this gateway has just started; try again in a moment");
+                           : refusal(503, why_not_caught_up());
     }
     const auto protocol = jupyter::choose_protocol(request.header("sec-websocket-protocol"),
                                                    request.header("user-agent"));

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/ports.h"
 #include "base/result.h"
@@ -26,6 +27,8 @@
 #include "gateway/replica_reconciler.h"
 #include "gateway/rpc_calls.h"
 #include "gateway/session_table.h"
+#include "gateway/system_group.h"
+#include "gateway/system_table.h"
 #include "jupyter/http.h"
 #include "policy/placement.h"
 
@@ -40,6 +43,7 @@ struct GatewayConfig {
         "*";  // for browsers of other origins; they need the token all the same
     KernelServiceOptions kernels;
     ReconcilerOptions reconciler;
+    SystemOptions system;
     std::chrono::milliseconds catch_up_max{5'000};  // then lists are answered without silent hosts
     std::chrono::milliseconds catch_up_after_report{200};
 };
@@ -50,12 +54,10 @@ public:
         const Clock& clock;
         std::function<Uuid()> new_uuid;
         AgentLink& link;
-        TableStore& store;
         const Workspace& workspace;
     };
 
-    // `saved` is what an earlier gateway gave to the store; malformed: it is ignored, and said so.
-    Gateway(GatewayConfig config, Kernelspecs specs, Ports ports, std::string_view saved);
+    Gateway(GatewayConfig config, Kernelspecs specs, Ports ports);
     ~Gateway() override;
 
     void set_hosts(const std::map<HostId, std::string>& addresses);
@@ -85,7 +87,9 @@ private:
     void route_sessions(Call call);
     void create_session(const Call& call);
     Kernel* kernel_for(const std::string& named, const std::string& spec, const std::string& path);
-    void patch_session(const Call& call, Session& session);
+    void patch_session(const Call& call, const Session& session);
+    void put_session(const Call& call, const Session& session, int status,
+                     const std::optional<KernelId>& left);
     void route_cluster(Call call);
     void send_cluster_kernels(const Call& call);
     void route_cluster_kernel(Call call, Kernel& kernel);
@@ -102,17 +106,26 @@ private:
 
     // Answers with an error and returns nullptr when there is no such kernel (or not yet known).
     Kernel* kernel_or_answer(const Call& call, const std::string& id, bool parked_too = false);
-    Result<Kernel*> start_kernel(const std::string& spec, const std::string& kernel_id,
-                                 const std::string& path, std::map<std::string, std::string> env);
+    void start_kernel(const std::string& spec, const std::string& kernel_id,
+                      const std::string& path, std::map<std::string, std::string> env,
+                      KernelService::Created done);
+    Result<KernelRequest> kernel_request(const std::string& spec, const std::string& kernel_id,
+                                         const std::string& path,
+                                         std::map<std::string, std::string> env) const;
+    void send_created(const Call& call, const Kernel& kernel);
     std::string kernel_json(const Kernel& kernel) const;
     std::string session_json(const Session& session) const;
-    std::map<std::string, Session*> live_sessions();
-    // Every host that can has reported since this gateway began: before that a list would be too
-    // short. Looked at in tick().
-    bool caught_up() const { return caught_up_; }
+    std::vector<const Session*> live_sessions();
+    // Every host that can has reported since this gateway began, and the shared tables are known:
+    // before that a list would be too short. Looked at in tick().
+    bool caught_up() const { return asked_enough_ && table_.known(); }
+    std::string why_not_caught_up() const;
     bool has_asked_enough() const;
     bool all_reported() const;
-    void save();
+    void row_changed(const std::string& key);
+    std::vector<replica::TableChange> belongings(KernelId kernel) const;
+    std::string system_json() const;
+    std::string gateways_json() const;
 
     void answer(const Call& call, int status, std::string body);
     void refuse(const Call& call, int status, std::string_view message);
@@ -126,6 +139,9 @@ private:
     void handle_rpc(const HostId& from, const cluster::CellEnded& ended);
     void handle_rpc(const HostId& from, const cluster::KernelStatus& status);
     void handle_rpc(const HostId& from, const cluster::ReplicaGone& gone);
+    void handle_rpc(const HostId& from, const cluster::CatchUp& news);
+    void handle_rpc(const HostId& from, const cluster::TableRows& rows);
+    void handle_rpc(const HostId& from, const cluster::ConnectedGateways& connected);
     void handle_rpc(const HostId& from, const cluster::CellOutputs& outputs);
 
     struct Kill {  // ordered; not reported by the host yet
@@ -142,11 +158,13 @@ private:
     HostTable hosts_;
     RpcCalls calls_;
     std::unique_ptr<policy::PlacementPolicy> placement_;
+    SystemGroup system_;
+    SystemTable table_;
     KernelService kernels_;
     ReplicaReconciler reconciler_;
     SessionTable sessions_;
     Instant started_;
-    bool caught_up_ = false;
+    bool asked_enough_ = false;
     std::chrono::microseconds started_wall_;
     std::list<Kill> kills_;
     std::map<std::uint64_t, Call> reads_;  // of outputs, by the request's number

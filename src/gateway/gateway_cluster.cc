@@ -119,11 +119,50 @@ std::string Gateway::cluster_status_json() const {
     return fmt::format(
         R"({{"gateway": {}, "version": {}, "ready": {}, "hosts": {}, "hosts_up": {}, )"
         R"("kernels": {}, "kernels_busy": {}, "kernels_repairing": {}, "kernels_parked": {}, )"
-        R"("connections": {}, )"
+        R"("connections": {}, "system": {}, "gateways": {}, )"
         R"("uptime_s": {:.3f}}})",
         json_quoted(config_.id), json_quoted(config_.version), caught_up(), hosts_.hosts().size(),
-        up, all.size() - parked, busy, repairing, parked, clients,
+        up, all.size() - parked, busy, repairing, parked, clients, system_json(), gateways_json(),
         std::chrono::duration<double>(ports_.clock.now() - started_).count());
+}
+
+// Who holds the shared tables, and how much of them is known here.
+std::string Gateway::system_json() const {
+    auto members = system_.membership().hosts;
+    for (const auto& [id, status] : system_.view.replicas()) {
+        members[id] = status.host;
+    }
+    std::string list;
+    for (const auto& [id, host] : members) {
+        const auto found = system_.view.replicas().find(id);
+        const bool up = hosts_.up(host);
+        const bool voter = system_.membership().voters.contains(id);
+        list += fmt::format(
+            R"({}{{"replica": {}, "host": {}, "up": {}, "member": "{}", "role": "{}"}})",
+            list.empty() ? "" : ", ", id.value, json_quoted(host.value), up,
+            voter ? "voter" : "learner",
+            found == system_.view.replicas().end() || !up ? std::string_view("unknown")
+                                                          : role_name(found->second.role));
+    }
+    const auto leader = system_.view.leader();
+    const auto repair = reconciler_.status(system_.id);
+    return fmt::format(
+        R"({{"leader_host": {}, "known": {}, "applied": {}, "rows": {}, "problem": {}, )"
+        R"("repair": {}, "members": [{}]}})",
+        leader ? json_quoted(leader->value) : "null", table_.known(), table_.index().value,
+        table_.rows().size(), json_quoted(leader ? "" : system_.problem()), json_quoted(repair),
+        list);
+}
+
+std::string Gateway::gateways_json() const {
+    auto seen = system_.gateways();
+    seen.try_emplace(config_.id, 0);
+    std::string list;
+    for (const auto& [id, hosts] : seen) {
+        list += fmt::format(R"({}{{"id": {}, "hosts": {}, "acts": {}}})", list.empty() ? "" : ", ",
+                            json_quoted(id), hosts, system_.acts(id));
+    }
+    return "[" + list + "]";
 }
 
 // ?parked=1: those that were shut down and can be taken up again; ?parked=all: these, too.
@@ -148,7 +187,7 @@ void Gateway::route_cluster(Call call) {
         answer(call, 200, cluster_status_json());
     } else if (path.size() == 3 && area == "kernels" && call.is("GET")) {
         if (!caught_up()) {
-            refuse(call, 503, "this gateway has just started; try again in a moment");
+            refuse(call, 503, why_not_caught_up());
             return;
         }
         send_cluster_kernels(call);
@@ -167,15 +206,16 @@ void Gateway::route_cluster_kernel(Call call, Kernel& kernel) {
     if (path.size() == 4 && call.is("GET")) {
         answer(call, 200, cluster_kernel_json(kernel));
     } else if (path.size() == 4 && call.is("DELETE")) {
-        const auto id = kernel.id;
-        sessions_.remove_kernel(id);
-        kernels_.shut_down(id);
-        answer(call, 204, "");
+        kernels_.shut_down(kernel.id, [this, call](const Status& status) {
+            status ? answer(call, 204, "") : refuse(call, status.error());
+        });
     } else if (action == "outputs" && call.is("GET")) {
         read_outputs(call, kernel);
     } else if (action == "revive" && call.is("POST")) {
-        kernels_.revive(kernel);
-        answer(call, 200, cluster_kernel_json(kernel));
+        kernels_.revive(kernel.id, [this, call, id = kernel.id](const Status& status) {
+            status ? answer(call, 200, cluster_kernel_json(*kernels_.find(id)))
+                   : refuse(call, status.error());
+        });
     } else if (action == "migrate" && call.is("POST")) {
         migrate(call, kernel);
     } else if (action == "kill-replica" && call.is("POST")) {

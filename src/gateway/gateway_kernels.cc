@@ -15,10 +15,6 @@
 namespace nbos::gateway {
 namespace {
 
-constexpr std::string_view kJustStarted =
-    "this gateway has just started and is still asking the hosts for their kernels; "
-    "try again in a moment";
-
 std::string_view content_type(std::string_view file) {
     const auto ends = [&](std::string_view suffix) { return file.ends_with(suffix); };
     return ends(".svg")   ? "image/svg+xml"
@@ -62,7 +58,7 @@ Kernel* Gateway::kernel_or_answer(const Call& call, const std::string& text, boo
     if (kernel == nullptr) {
         // An early 404 makes a front server forget the kernel for good.
         if (id && !caught_up()) {
-            refuse(call, 503, kJustStarted);
+            refuse(call, 503, why_not_caught_up());
         } else {
             refuse(call, 404, "no kernel has the id " + text.substr(0, 100));
         }
@@ -81,7 +77,7 @@ void Gateway::route_kernels(Call call) {
     } else if (!call.is("GET")) {
         refuse(call, 405, "use GET or POST here");
     } else if (!caught_up()) {
-        refuse(call, 503, kJustStarted);
+        refuse(call, 503, why_not_caught_up());
     } else {
         std::string list = "[";
         for (const auto& [id, kernel] : kernels_.all()) {
@@ -101,10 +97,9 @@ void Gateway::route_kernel(Call call, Kernel& kernel) {
         answer(call, 200, kernel_json(kernel));
     } else if (path.size() == 3 && call.is("DELETE")) {
         // A front server that is stopped does this: whoever opens the notebook again gets it back.
-        const auto notebook = sessions_.path_of(id);
-        sessions_.remove_kernel(id);
-        kernels_.park(id, notebook);
-        answer(call, 204, "");
+        kernels_.park(id, sessions_.path_of(id), [this, call](const Status& status) {
+            status ? answer(call, 204, "") : refuse(call, status.error());
+        });
     } else if (action == "interrupt" && call.is("POST")) {
         kernels_.interrupt(id, [this, id, call = std::move(call)](const Status& status) {
             status ? answer(call, 204, "") : refuse(call, id, status.error());
@@ -148,26 +143,38 @@ void Gateway::create_kernel(const Call& call) {
         refuse(call, 400, "env must be an object whose values are strings");
         return;
     }
-    auto created = start_kernel(text_field(*body, "name"), text_field(*body, "kernel_id"),
-                                text_field(*body, "path"), *env);
-    if (!created) {
-        refuse(call, created.error());
-        return;
-    }
+    start_kernel(text_field(*body, "name"), text_field(*body, "kernel_id"),
+                 text_field(*body, "path"), *env, [this, call](const Result<Kernel*>& created) {
+                     created ? send_created(call, **created) : refuse(call, created.error());
+                 });
+}
+
+void Gateway::send_created(const Call& call, const Kernel& kernel) {
     jupyter::HttpResponse response;
     response.status = 201;
-    response.body = kernel_json(**created);
-    response.headers.emplace_back(
-        "Location", call.target.prefix + "/api/kernels/" + (*created)->id.value.str());
+    response.body = kernel_json(kernel);
+    response.headers.emplace_back("Location",
+                                  call.target.prefix + "/api/kernels/" + kernel.id.value.str());
     if (!config_.allow_origin.empty()) {
         response.headers.emplace_back("Access-Control-Allow-Origin", config_.allow_origin);
     }
     call.respond(std::move(response));
 }
 
-Result<Kernel*> Gateway::start_kernel(const std::string& spec, const std::string& kernel_id,
-                                      const std::string& path,
-                                      std::map<std::string, std::string> env) {
+void Gateway::start_kernel(const std::string& spec, const std::string& kernel_id,
+                           const std::string& path, std::map<std::string, std::string> env,
+                           KernelService::Created done) {
+    auto request = kernel_request(spec, kernel_id, path, std::move(env));
+    if (!request) {
+        done(std::move(request).error());
+    } else {
+        kernels_.create(*request, std::move(done));
+    }
+}
+
+Result<KernelRequest> Gateway::kernel_request(const std::string& spec, const std::string& kernel_id,
+                                              const std::string& path,
+                                              std::map<std::string, std::string> env) const {
     KernelRequest request;
     request.spec = spec;
     // Clients of a gateway can only name an id through the environment.
@@ -180,6 +187,10 @@ Result<Kernel*> Gateway::start_kernel(const std::string& spec, const std::string
                          "the kernel id '" + wanted.substr(0, 100) + "' is not a UUID"};
         }
         request.id = KernelId{*id};
+        if (request.id == cluster::kSystemGroup) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "the kernel id " + wanted + " is the cluster's own; choose another id"};
+        }
     }
     if (const auto count = env["KERNEL_REPLICAS"]; !count.empty()) {
         if (count != "1" && count != "3" && count != "5") {
@@ -205,7 +216,7 @@ Result<Kernel*> Gateway::start_kernel(const std::string& spec, const std::string
     request.username = env["KERNEL_USERNAME"].empty() ? "nbos" : env["KERNEL_USERNAME"];
     std::erase_if(env, [](const auto& entry) { return entry.second.empty(); });
     request.env = std::move(env);
-    return kernels_.create(request);
+    return request;
 }
 
 void Gateway::route_kernelspecs(Call call) {

@@ -8,10 +8,6 @@
 namespace nbos::gateway {
 namespace {
 
-constexpr std::string_view kJustStarted =
-    "this gateway has just started and is still asking the hosts for their kernels; "
-    "try again in a moment";
-
 std::string file_name(const std::string& path) {
     const auto slash = path.rfind('/');
     return slash == std::string::npos ? path : path.substr(slash + 1);
@@ -54,11 +50,11 @@ std::string Gateway::session_json(const Session& session) const {
 }
 
 // A session whose kernel has ended elsewhere (culled, deleted through /api/kernels) goes with it.
-std::map<std::string, Session*> Gateway::live_sessions() {
-    std::map<std::string, Session*> live;
-    for (auto& [id, session] : sessions_.all()) {
+std::vector<const Session*> Gateway::live_sessions() {
+    std::vector<const Session*> live;
+    for (const auto& [id, session] : sessions_.all()) {
         if (kernels_.find_open(session.kernel) != nullptr) {
-            live[id] = &session;
+            live.push_back(&session);
         }
     }
     return live;
@@ -67,10 +63,10 @@ std::map<std::string, Session*> Gateway::live_sessions() {
 void Gateway::route_sessions(Call call) {
     const auto& path = call.target.path;
     if (!caught_up()) {
-        refuse(call, 503, kJustStarted);
+        refuse(call, 503, why_not_caught_up());
     } else if (path.size() == 2 && call.is("GET")) {
         std::string list = "[";
-        for (const auto& [id, session] : live_sessions()) {
+        for (const auto* session : live_sessions()) {
             list += (list.size() > 1 ? ", " : "") + session_json(*session);
         }
         answer(call, 200, list + "]");
@@ -81,7 +77,10 @@ void Gateway::route_sessions(Call call) {
     } else if (auto* session = sessions_.find(path[2]);
                session == nullptr || kernels_.find_open(session->kernel) == nullptr) {
         const bool kernel_gone = session != nullptr;
-        sessions_.remove(path[2]);
+        if (kernel_gone && caught_up()) {
+            table_.write({.conditions = {}, .changes = {{session_key(path[2]), std::nullopt}}},
+                         [](const Result<replica::TableOutcome>&) {});
+        }
         refuse(call, kernel_gone && call.is("DELETE") ? 410 : 404,
                kernel_gone ? "the kernel of this session has ended" : "no session has this id");
     } else if (call.is("GET")) {
@@ -89,10 +88,10 @@ void Gateway::route_sessions(Call call) {
     } else if (call.is("PATCH")) {
         patch_session(call, *session);
     } else if (call.is("DELETE")) {
-        const auto kernel = session->kernel;
-        sessions_.remove_kernel(kernel);
-        kernels_.park(kernel, "");  // a person's "shut down": not for the next who opens the path
-        answer(call, 204, "");
+        // A person's "shut down": not for the next who opens the path.
+        kernels_.park(session->kernel, "", [this, call](const Status& status) {
+            status ? answer(call, 204, "") : refuse(call, status.error());
+        });
     } else {
         refuse(call, 405, "use GET, PATCH or DELETE here");
     }
@@ -125,71 +124,84 @@ void Gateway::create_session(const Call& call) {
         answer(call, 201, session_json(*known));
         return;
     }
-    KernelId kernel;
+    const Session session{.model = {.id = ports_.new_uuid().str(),
+                                    .path = wish.path,
+                                    .name = wish.name.empty() ? file_name(wish.path) : wish.name,
+                                    .type = wish.type},
+                          .kernel = {}};
     if (auto* known = kernel_for(wish.kernel_id, wish.kernel_name, wish.path)) {
-        kernels_.revive(*known);
-        kernel = known->id;
+        kernels_.revive(known->id, [this, call, session, id = known->id](const Status& status) {
+            auto opened = session;
+            opened.kernel = id;
+            status ? put_session(call, opened, 201, {}) : refuse(call, status.error());
+        });
     } else if (!wish.kernel_id.empty() && wish.kernel_name.empty()) {
         refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
-        return;
     } else {
-        auto created = start_kernel(wish.kernel_name, "", wish.path, {});
-        if (!created) {
-            if (created.error().code == Errc::kNotFound) {
-                refuse(call, 501, created.error().what);
-            } else {
-                refuse(call, created.error());
-            }
-            return;
-        }
-        kernel = (*created)->id;
+        start_kernel(wish.kernel_name, "", wish.path, {},
+                     [this, call, session](const Result<Kernel*>& created) {
+                         if (created) {
+                             auto opened = session;
+                             opened.kernel = (*created)->id;
+                             put_session(call, opened, 201, {});
+                         } else if (created.error().code == Errc::kNotFound) {
+                             refuse(call, 501, created.error().what);
+                         } else {
+                             refuse(call, created.error());
+                         }
+                     });
     }
-    const auto id = ports_.new_uuid().str();
-    const auto& session =
-        sessions_.put({.model = {.id = id,
-                                 .path = wish.path,
-                                 .name = wish.name.empty() ? file_name(wish.path) : wish.name,
-                                 .type = wish.type},
-                       .kernel = kernel});
-    save();
-    answer(call, 201, session_json(session));
 }
 
-void Gateway::patch_session(const Call& call, Session& session) {
+// `left`: the kernel that it had before, which is shut down then, as jupyter_server does.
+void Gateway::put_session(const Call& call, const Session& session, int status,
+                          const std::optional<KernelId>& left) {
+    table_.write({.conditions = {}, .changes = {{session_key(session.model.id), encode(session)}}},
+                 [this, call, session, status, left](const Result<replica::TableOutcome>& written) {
+                     if (!written) {
+                         refuse(call, written.error());
+                         return;
+                     }
+                     answer(call, status, session_json(session));
+                     if (left) {
+                         kernels_.park(*left, "", [](const Status&) {});
+                     }
+                 });
+}
+
+void Gateway::patch_session(const Call& call, const Session& session) {
     const auto body = parse_body(call.request.body);
     if (!body) {
         refuse(call, 400, body.error().what);
         return;
     }
     const auto wish = session_body(*body);
-    auto kernel = session.kernel;
+    auto next = session;
+    next.model.path = wish.path.empty() ? session.model.path : wish.path;
+    next.model.name = wish.name.empty() ? session.model.name : wish.name;
+    next.model.type = wish.type.empty() ? session.model.type : wish.type;
+    const auto move_to = [this, call, next, before = session.kernel](KernelId kernel) {
+        auto moved = next;
+        moved.kernel = kernel;
+        put_session(call, moved, 200, before == kernel ? std::nullopt : std::optional(before));
+    };
     if (!wish.kernel_id.empty()) {
         const auto id = Uuid::parse(wish.kernel_id);
-        auto* known = id ? kernels_.find(KernelId{*id}) : nullptr;
-        if (known == nullptr) {
+        if (!id || kernels_.find(KernelId{*id}) == nullptr) {
             refuse(call, 404, "no kernel has the id " + wish.kernel_id.substr(0, 100));
             return;
         }
-        kernels_.revive(*known);
-        kernel = KernelId{*id};
+        kernels_.revive(KernelId{*id}, [this, call, move_to, id = *id](const Status& status) {
+            status ? move_to(KernelId{id}) : refuse(call, status.error());
+        });
     } else if (!wish.kernel_name.empty()) {
-        auto created = start_kernel(wish.kernel_name, "",
-                                    wish.path.empty() ? session.model.path : wish.path, {});
-        if (!created) {
-            refuse(call, created.error());
-            return;
-        }
-        kernel = (*created)->id;
+        start_kernel(wish.kernel_name, "", next.model.path, {},
+                     [this, call, move_to](const Result<Kernel*>& created) {
+                         created ? move_to((*created)->id) : refuse(call, created.error());
+                     });
+    } else {
+        move_to(session.kernel);
     }
-    session.model.path = wish.path.empty() ? session.model.path : wish.path;
-    session.model.name = wish.name.empty() ? session.model.name : wish.name;
-    session.model.type = wish.type.empty() ? session.model.type : wish.type;
-    const auto before = std::exchange(session.kernel, kernel);
-    if (before != kernel) {
-        kernels_.park(before, "");  // shut down, as jupyter_server does
-    }
-    save();
-    answer(call, 200, session_json(session));
 }
 
 }  // namespace nbos::gateway

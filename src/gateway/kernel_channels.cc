@@ -63,10 +63,14 @@ ClientTable::Missing KernelChannels::missing() const {
 
 void KernelChannels::open(ClientId id, ClientTable::Client client) {
     const auto session = client.session;
+    touch();
+    if (!session.empty() && shared_.together()) {
+        await_news(id, std::move(client));
+        return;
+    }
     clients_.open(id, std::move(client), missing());
     ask_again(id);
     recall(session);
-    touch();
 }
 
 // It may come from a gateway that is gone, and wait for the end of what it asked for there.
@@ -79,20 +83,24 @@ void KernelChannels::recall(const std::string& session) {
         recalled_.clear();
         recalled_.insert(session);
     }
-    shared_.actions.recall(kernel_, session);
+    shared_.actions.recall(kernel_, session, {});
 }
 
 void KernelChannels::close(ClientId id) {
+    arriving_.erase(id);
     clients_.close(id, now());
     touch();
 }
 
 void KernelChannels::receive(ClientId id, std::string_view payload, bool binary) {
     const auto found = clients_.clients().find(id);
-    if (found == clients_.clients().end()) {
+    const auto arriving = arriving_.find(id);
+    if (found == clients_.clients().end() && arriving == arriving_.end()) {
         return;
     }
-    auto message = jupyter::decode_ws(payload, binary, found->second.protocol);
+    const auto protocol =
+        arriving == arriving_.end() ? found->second.protocol : arriving->second.client.protocol;
+    auto message = jupyter::decode_ws(payload, binary, protocol);
     if (!message) {
         log_warning("gateway", "kernel {}: a malformed message was dropped: {}",
                     kernel_.value.str(), message.error().what);
@@ -253,8 +261,20 @@ void KernelChannels::take_shutdown(ClientId id, const jupyter::Message& message,
                       now());
     };
     if (!restart) {
-        answer();
-        shared_.actions.park(kernel_, "");  // this object may be gone now
+        const auto refuse = [this, id, session = header.session, parent = message.header,
+                             channel = message.channel](const Error& error) {
+            clients_.send(id, session,
+                          shared_.factory.error_reply(channel, "shutdown_reply", session_, parent,
+                                                      "ShutdownFailed", error.what),
+                          now());
+        };
+        shared_.actions.park(
+            kernel_, "",
+            [alive = std::weak_ptr<bool>(alive_), answer, refuse](const Status& status) {
+                if (!alive.expired()) {
+                    status ? answer() : refuse(status.error());
+                }
+            });
         return;
     }
     shared_.actions.restart(kernel_, [alive = std::weak_ptr<bool>(alive_), answer](const Status&) {
@@ -346,7 +366,7 @@ void KernelChannels::pump_cells(const HostId& target) {
         if (cell.foreign && now() - cell.sent_at > kAskForEnd) {
             // Whoever told of its end may have had no connection to here just then.
             cell.sent_at = now();
-            shared_.actions.recall(kernel_, cell.session);
+            shared_.actions.recall(kernel_, cell.session, {});
         } else if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
             for (auto* earlier : std::exchange(before, {})) {
                 send_cell(*earlier, target);
@@ -386,6 +406,7 @@ void KernelChannels::tick() {
         release_held(cell, false);
     }
     end_held_cells();
+    end_arrivals();
     send_marks(true);
     watch_comms();
     pump();

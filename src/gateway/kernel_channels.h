@@ -39,10 +39,11 @@ public:
     virtual ~KernelActions() = default;
     virtual void interrupt(KernelId kernel, Done done) = 0;
     virtual void restart(KernelId kernel, Done done) = 0;
-    // Shut down by a client; the kernel may be gone when this returns.
-    virtual void park(KernelId kernel, const std::string& path) = 0;
-    // Cells of a client that ended unheard are told again (CellEnded).
-    virtual void recall(KernelId kernel, const std::string& session) = 0;
+    // Shut down by a client; `done` before its sockets are closed.
+    virtual void park(KernelId kernel, const std::string& path, Done done) = 0;
+    // Cells of a client that ended unheard are told again (CellEnded). With `caught_up`: what it
+    // has not heard of the running cell, too (CatchUp), and then that is called.
+    virtual void recall(KernelId kernel, const std::string& session, Done caught_up) = 0;
 };
 
 class KernelChannels {
@@ -53,6 +54,9 @@ public:
         AgentLink& link;
         const jupyter::MessageFactory& factory;
         KernelActions& actions;
+        // Another gateway is or was there: clients may come from it, having heard what this one
+        // knows nothing of.
+        std::function<bool()> together;
         // kernelspec -> content of its kernel_info_reply, once one was seen
         std::map<std::string, std::string>& infos;
         std::size_t queued_max = 1000;
@@ -68,15 +72,14 @@ public:
     void close(ClientId id);
     void receive(ClientId id, std::string_view payload, bool binary);
     void drained(ClientId id);  // its socket has taken all that was sent
-    void close_all(std::uint16_t code, std::string_view reason) {
-        clients_.close_all(code, reason);
-    }
-    std::size_t connections() const { return clients_.clients().size(); }
+    void close_all(std::uint16_t code, std::string_view reason);
+    std::size_t connections() const { return clients_.clients().size() + arriving_.size(); }
 
     // ---- agents ----
     void output(const HostId& from, const cluster::KernelOutput& output);
     void started(const HostId& from, const cluster::CellStarted& started);
     void ended(const HostId& from, const cluster::CellEnded& ended);
+    void catch_up(const cluster::CatchUp& news);
     void status_changed();  // the view has changed
     // Its interpreter ended, and what was asked of it with it.
     void interpreter_lost(const HostId& host);
@@ -117,7 +120,28 @@ private:
         bool idle = false;
     };
 
+    // A client that may come from another gateway, as long as it is being asked what it missed
+    // there: what comes for it is kept until then.
+    struct Arriving {
+        ClientTable::Client client;
+        Instant deadline{};
+        std::vector<jupyter::Message> ended;    // of cells
+        std::vector<jupyter::Message> running;  // of the one that runs
+        HeardMark mark;                         // how far it has heard with these
+    };
+
     Instant now() const { return shared_.clock.now(); }
+    // ---- kernel_arrivals.cc ----
+    void await_news(ClientId id, ClientTable::Client client);
+    void arrive(ClientId id);
+    void recalled(const cluster::CellEnded& ended);
+    void end_arrivals();
+    void drop_kept(const std::string& session, const std::string& asked_by,
+                   const std::string& msg_id);
+    std::vector<jupyter::Message> unheard(const std::vector<jupyter::Message>& outputs,
+                                          const std::string& last_heard) const;
+    void tell_heard(const std::string& session, const HeardMark& mark);
+    bool is_client(const PendingCell& cell) const;
     void take(ClientId id, jupyter::Message message);
     void take_cell(ClientId id, jupyter::Message message, const jupyter::Header& header);
     void take_request(ClientId id, jupyter::Message message, jupyter::Header header);
@@ -185,8 +209,10 @@ private:
     std::optional<std::uint64_t> incarnation_;  // unknown until a replica has reported
     std::uint64_t restart_target_ = 0;  // the incarnation that the restart under way leads to
     ClientTable clients_;
+    std::map<ClientId, Arriving> arriving_;
     PendingCells cells_;
     EndedCells ended_;
+    EndedCells answered_here_;  // cells whose reply a client of this gateway has, or is kept for it
     std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
     EndedCells answered_;  // of the requests: one that was asked twice may be answered twice

@@ -13,13 +13,6 @@ using jupyter::Channel;
 
 bool is_zero(const replica::Fence& fence) { return fence == replica::Fence{}; }
 
-// A header that clients can match, for a cell whose request this gateway never saw.
-std::string made_up_header(const std::string& session, const std::string& msg_id) {
-    return fmt::format(R"({{"msg_id": {}, "session": {}, "msg_type": "execute_request", )"
-                       R"("username": "", "version": "5.3"}})",
-                       jupyter::json_quoted(msg_id), jupyter::json_quoted(session));
-}
-
 }  // namespace
 
 void KernelChannels::output(const HostId& from, const cluster::KernelOutput& output) {
@@ -147,11 +140,14 @@ void KernelChannels::send_mark(ClientTable::Client& client) {
         return;
     }
     --client.mark_credit;
-    const auto mark = std::exchange(client.mark, {});
+    tell_heard(client.session, std::exchange(client.mark, {}));
+}
+
+void KernelChannels::tell_heard(const std::string& session, const HeardMark& mark) {
     for (const auto& [replica, status] : view_.replicas()) {
         if (shared_.hosts.up(status.host)) {
             shared_.link.send(status.host, cluster::Heard{.kernel = kernel_,
-                                                          .session = client.session,
+                                                          .session = session,
                                                           .asked_by = mark.asked_by,
                                                           .msg_id = mark.msg_id,
                                                           .output = mark.output,
@@ -196,6 +192,9 @@ void KernelChannels::reply(const HostId& from, const cluster::KernelOutput& outp
          ended_.contains(parent.session, parent.msg_id))) {
         return;  // a cell's reply comes with its end, when it is committed
     }
+    if (request == nullptr && shared_.together() && !clients_.knows(parent.session)) {
+        return;  // asked for by another gateway's client
+    }
     clients_.send(request == nullptr ? ClientId{} : request->client, parent.session, message,
                   now());
     if (request != nullptr) {
@@ -207,7 +206,9 @@ void KernelChannels::reply(const HostId& from, const cluster::KernelOutput& outp
 // Whoever asked for it will come back: nothing of it may be lost until then.
 PendingCell& KernelChannels::foreign_cell(const std::string& session, const std::string& msg_id,
                                           std::string parent) {
-    clients_.expect(session, now());
+    if (!shared_.together()) {
+        clients_.expect(session, now());
+    }
     return cells_.add(PendingCell{.session = session,
                                   .msg_id = msg_id,
                                   .parent = std::move(parent),
@@ -244,7 +245,9 @@ void KernelChannels::started(const HostId& from, const cluster::CellStarted& sta
     if (cell->foreign && !cell->busy) {
         cell->heard = started.heard;
         for (const auto& [session, output] : started.heard) {
-            clients_.expect(session, now());
+            if (!shared_.together()) {
+                clients_.expect(session, now());
+            }
         }
     }
     cell->executor = from;
@@ -258,6 +261,10 @@ void KernelChannels::started(const HostId& from, const cluster::CellStarted& sta
 }
 
 void KernelChannels::ended(const HostId& from, const cluster::CellEnded& ended) {
+    if (!ended.recalled_by.empty() && shared_.together()) {
+        recalled(ended);
+        return;
+    }
     auto* cell = cells_.find(ended.session, ended.msg_id);
     if (cell == nullptr) {
         // Both the executor and the leader say it; or it was asked for through another gateway.
@@ -301,6 +308,10 @@ void KernelChannels::end_held_cells() {
 void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
     auto cell = cells_.take(pending);
     ended_.add(cell.session, cell.msg_id);
+    const bool answers = is_client(cell);
+    if (answers) {
+        answered_here_.add(cell.session, cell.msg_id);
+    }
     stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
@@ -315,18 +326,19 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     }
     if (ended.reply) {
         say_busy(cell);
-        clients_.send(cell.client, cell.session, *ended.reply, now());
+        if (answers) {
+            clients_.send(cell.client, cell.session, *ended.reply, now());
+        }
         broadcast(shared_.factory.status(session_, cell.parent, "idle"));
     } else if (ended.ending == replica::Ending::kExecutorLost ||
                ended.ending == replica::Ending::kResult) {
-        answer_failed_cell(cell, "ExecutorLost",
-                           (ended.reason.empty() ? "its executor was lost" : ended.reason) +
-                               "; the cell was not run again. All variables are kept as they were "
-                               "after the cell before it: run it again if that is safe.");
+        answer_failed_cell(cell, "ExecutorLost", lost_executor(ended.reason));
     } else {
         say_busy(cell);
-        clients_.send(cell.client, cell.session,
-                      shared_.factory.aborted_reply(session_, cell.parent), now());
+        if (answers) {
+            clients_.send(cell.client, cell.session,
+                          shared_.factory.aborted_reply(session_, cell.parent), now());
+        }
         broadcast(shared_.factory.status(session_, cell.parent, "idle"));
     }
     note_heard(cell, {}, true);
@@ -344,10 +356,12 @@ void KernelChannels::answer_failed_cell(const PendingCell& cell, std::string_vie
         broadcast(factory.status(session_, cell.parent, "busy"));
     }
     broadcast(factory.error(session_, cell.parent, ename, evalue));
-    clients_.send(cell.client, cell.session,
-                  factory.error_reply(Channel::kShell, "execute_reply", session_, cell.parent,
-                                      ename, evalue, cell.execution_count),
-                  now());
+    if (is_client(cell)) {
+        clients_.send(cell.client, cell.session,
+                      factory.error_reply(Channel::kShell, "execute_reply", session_, cell.parent,
+                                          ename, evalue, cell.execution_count),
+                      now());
+    }
     broadcast(factory.status(session_, cell.parent, "idle"));
 }
 
@@ -458,7 +472,7 @@ void KernelChannels::answer_all(const std::string& why) {
 
 void KernelChannels::shut_down() {
     answer_all("the kernel was shut down");
-    clients_.close_all(1000, "the kernel was shut down");
+    close_all(1000, "the kernel was shut down");
 }
 
 void KernelChannels::park() {

@@ -27,11 +27,6 @@ std::optional<HostId> any_host(const Kernel& kernel, const HostTable& hosts) {
 
 }  // namespace
 
-const Membership& Kernel::membership() const {
-    const auto* best = view.best();
-    return best == nullptr || best->membership.voters.empty() ? first : best->membership;
-}
-
 std::string Kernel::execution_state() const {
     if (channels.failed()) {
         return "dead";
@@ -78,6 +73,7 @@ KernelService::KernelService(Ports ports, KernelServiceOptions options)
               .link = ports_.link,
               .factory = ports_.factory,
               .actions = *this,
+              .together = ports_.together,
               .infos = infos_,
               .outputs = options_.outputs} {}
 
@@ -104,12 +100,6 @@ Kernel* KernelService::find_parked(const std::string& path) {
     return found == kernels_.end() ? nullptr : found->second.get();
 }
 
-void KernelService::remember(KernelId id, const std::string& spec, std::optional<Parked> parked) {
-    if (find(id) == nullptr) {
-        add(id, spec, "").parked = std::move(parked);
-    }
-}
-
 std::vector<policy::HostView> KernelService::host_views() const {
     std::vector<policy::HostView> views;
     for (const auto& [id, host] : ports_.hosts.hosts()) {
@@ -118,70 +108,130 @@ std::vector<policy::HostView> KernelService::host_views() const {
                             ports_.clock.now() - host.since < options_.silence_ignored;
         policy::HostView view{
             .id = id, .cpus = host.info.cpus, .usable = ports_.hosts.up(id) || hiccup};
-        for (const auto& [kernel_id, kernel] : kernels_) {
-            const auto& members = kernel->membership().hosts;
+        const auto subscribe = [&view, name = id](const Membership& members) {
             view.subscribed += static_cast<std::uint32_t>(
-                std::count_if(members.begin(), members.end(),
-                              [&](const auto& member) { return member.second == id; }));
+                std::count_if(members.hosts.begin(), members.hosts.end(),
+                              [&](const auto& member) { return member.second == name; }));
+        };
+        for (const auto& [kernel_id, kernel] : kernels_) {
+            subscribe(kernel->membership());
+        }
+        for (const auto& [kernel_id, members] : placing_) {
+            subscribe(members);
         }
         views.push_back(std::move(view));
     }
     return views;
 }
 
-Result<Kernel*> KernelService::create(const KernelRequest& request) {
+void KernelService::create(const KernelRequest& request, Created done) {
     const auto& spec = request.spec.empty() ? ports_.specs.default_name() : request.spec;
     if (ports_.specs.find(spec) == nullptr) {
-        return Error{
+        done(Error{
             Errc::kNotFound, Certainty::kDidNotHappen,
-            fmt::format("no kernelspec is named '{}'; known: {}", spec, ports_.specs.names())};
+            fmt::format("no kernelspec is named '{}'; known: {}", spec, ports_.specs.names())});
+        return;
     }
     const auto id = request.id.value_or(KernelId{ports_.factory.new_uuid()});
-    if (auto* known = find(id)) {
-        revive(*known);
-        return known;
+    if (find(id) != nullptr) {
+        revive(id, [this, id, done](const Status& status) {
+            auto* kernel = find(id);
+            if (!status || kernel == nullptr) {
+                done(status ? Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"}
+                            : status.error());
+            } else {
+                done(kernel);
+            }
+        });
+    } else if (deleted_.contains(id)) {
+        done(Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                   "a kernel with this id was deleted; choose another id"});
+    } else {
+        place(request, id, std::move(done));
     }
-    if (deleted_.contains(id)) {
-        return Error{Errc::kInvalid, Certainty::kDidNotHappen,
-                     "a kernel with this id was deleted; choose another id"};
-    }
+}
+
+void KernelService::place(const KernelRequest& request, KernelId id, Created done) {
     const auto replicas = request.replicas == 0 ? options_.replicas : request.replicas;
     auto placed = ports_.placement.place({.replicas = replicas, .excluded = {}}, host_views());
     if (!placed) {
-        return std::move(placed).error().in("cannot place the kernel's " +
-                                            std::to_string(replicas) + " replicas");
+        done(std::move(placed).error().in("cannot place the kernel's " + std::to_string(replicas) +
+                                          " replicas"));
+        return;
     }
-    auto& kernel = add(id, spec, ports_.factory.new_uuid().str());
-    kernel.why = placed->why;
+    KernelRow row{.spec = request.spec.empty() ? ports_.specs.default_name() : request.spec};
+    row.start = {.members = {},
+                 .options = {.spec = row.spec,
+                             .session = ports_.factory.new_uuid().str(),
+                             .username = request.username,
+                             .cwd = request.cwd,
+                             .env = request.env,
+                             .replicas = replicas,
+                             .silence_grace_s = request.silence_grace_s}};
     for (std::size_t i = 0; i < placed->hosts.size(); ++i) {
         const ReplicaId replica{i + 1};
-        kernel.first.voters.insert(replica);
-        kernel.first.hosts[replica] = placed->hosts[i];
+        row.start->members.voters.insert(replica);
+        row.start->members.hosts[replica] = placed->hosts[i];
     }
-    log_info("gateway", "kernel {}: {}", id.value.str(), placed->why);
-    start_replicas(kernel, {.spec = spec,
-                            .session = kernel.channels.session(),
-                            .username = request.username,
-                            .cwd = request.cwd,
-                            .env = request.env,
-                            .replicas = replicas,
-                            .silence_grace_s = request.silence_grace_s});
-    ports_.changed();
-    return &kernel;
+    placing_[id] = row.start->members;
+    ports_.table.write(
+        {.conditions = {{kernel_key(id), Index{0}}}, .changes = {{kernel_key(id), encode(row)}}},
+        [this, id, request, why = placed->why,
+         done = std::move(done)](Result<replica::TableOutcome> written) {
+            placing_.erase(id);
+            if (!written) {
+                create_failed(id, request.id.has_value(), std::move(written).error(), done);
+            } else if (*written == replica::TableOutcome::kDone) {
+                created(id, why, done);
+            } else if (find(id) != nullptr || deleted_.contains(id)) {
+                create(request, done);  // somebody else did, at the same time
+            } else {
+                done(Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                           "this id is in use already; choose another id"});
+            }
+        });
 }
 
-void KernelService::start_replicas(Kernel& kernel, const replica::KernelOptions& options) {
-    for (const auto& [replica, host] : kernel.first.hosts) {
+void KernelService::created(KernelId id, const std::string& why, Created done) {
+    auto* kernel = find(id);
+    if (kernel == nullptr || !kernel->start) {
+        done(Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"});
+        return;
+    }
+    kernel->why = why;
+    log_info("gateway", "kernel {}: {}", id.value.str(), why);
+    start_replicas(*kernel, kernel->start->members.hosts, *kernel->start);
+    done(kernel);
+}
+
+// Whoever asked has been told that there is none: it may still come into being, and is not wanted
+// then. With an id of its own choice the client finds it when it asks again.
+void KernelService::create_failed(KernelId id, bool chosen, Error error, const Created& done) {
+    if (!chosen && error.certainty == Certainty::kUnknown) {
+        const KernelRow row{.state = KernelRow::State::kDeleted, .until = ports_.clock.wall()};
+        ports_.table.write({.conditions = {}, .changes = {{kernel_key(id), encode(row)}}},
+                           [](const Result<replica::TableOutcome>&) {});
+    }
+    done(std::move(error).in("the kernel was not created"));
+}
+
+void KernelService::start_replicas(Kernel& kernel, const std::map<ReplicaId, HostId>& which,
+                                   const KernelRow::Start& start) {
+    for (const auto& [replica, host] : which) {
         const auto make = [&, id = replica](std::uint64_t request) {
             return cluster::StartReplica{.request = request,
                                          .kernel = kernel.id,
                                          .replica = id,
-                                         .bootstrap = kernel.first,
-                                         .options = options};
+                                         .bootstrap = start.members,
+                                         .options = start.options};
         };
+        ++kernel.starts_pending;
         ports_.calls.call(
             to_host(host), make, ports_.clock.now(), options_.start_timeout,
             [this, id = kernel.id, replica_id = replica, name = host.value](const Status& status) {
+                if (auto* started = find(id); started != nullptr && started->starts_pending > 0) {
+                    --started->starts_pending;
+                }
                 if (!status) {
                     replica_not_started(id, replica_id,
                                         "host " + name + ": " + status.error().what);
@@ -289,17 +339,38 @@ void KernelService::give_up_restarts() {
     }
 }
 
-void KernelService::recall(KernelId id, const std::string& session) {
-    const auto route = [this, id]() -> std::optional<HostId> {
-        const auto* kernel = find(id);
-        return kernel == nullptr ? std::nullopt : kernel->view.leader();
+// First what it has not heard of the running cell, of the executor; then of the leader what has
+// ended: a cell that ends in between is told by one of them, or comes live behind the first.
+void KernelService::recall(KernelId id, const std::string& session, Done caught_up) {
+    const auto make = [id, session](bool running) -> RpcCalls::Make {
+        return [id, session, running](std::uint64_t request) {
+            return cluster::Recall{request, id, session, running};
+        };
     };
+    const auto ended = [this, id, make](Done done) {
+        const auto route = [this, id]() -> std::optional<HostId> {
+            const auto* kernel = find(id);
+            return kernel == nullptr ? std::nullopt : kernel->view.leader();
+        };
+        ports_.calls.call(route, make(false), ports_.clock.now(), options_.recall_timeout,
+                          std::move(done));
+    };
+    const auto* kernel = find(id);
+    if (!caught_up || kernel == nullptr) {
+        ended([](const Status&) {});
+        return;
+    }
+    const auto executor = kernel->view.executor();
+    const auto host =
+        executor && ports_.hosts.up(*executor) ? executor : any_host(*kernel, ports_.hosts);
+    if (!host) {
+        caught_up(ok());
+        ended([](const Status&) {});
+        return;
+    }
     ports_.calls.call(
-        route,
-        [id, session](std::uint64_t request) {
-            return cluster::Recall{.request = request, .kernel = id, .session = session};
-        },
-        ports_.clock.now(), options_.recall_timeout, [](const Status&) {});
+        to_host(*host), make(true), ports_.clock.now(), options_.catch_up_timeout,
+        [ended, caught_up = std::move(caught_up)](const Status&) { ended(caught_up); });
 }
 
 void KernelService::stop_replica(KernelId kernel, ReplicaId replica, const HostId& host) {
@@ -311,74 +382,6 @@ void KernelService::stop_replica(KernelId kernel, ReplicaId replica, const HostI
         ports_.clock.now(), kStopTimeout, [](const Status&) {});
 }
 
-void KernelService::park(KernelId id, const std::string& path) {
-    auto* kernel = find_open(id);
-    if (kernel == nullptr) {
-        return;
-    }
-    if (options_.parked_for.count() == 0 || kernel->channels.failed()) {
-        shut_down(id);
-        return;
-    }
-    if (kernel->channels.busy(kernel->view.queued())) {
-        interrupt(id, [](const Status&) {});  // nobody waits for it any more
-    }
-    answer_restarts(*kernel,
-                    Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was shut down"});
-    kernel->parked = Parked{ports_.clock.wall() + options_.parked_for, path};
-    kernel->channels.park();
-    log_info("gateway", "kernel {} is parked for {} s", id.value.str(),
-             options_.parked_for.count());
-    delete_expired();
-    ports_.changed();
-}
-
-void KernelService::revive(Kernel& kernel) {
-    if (kernel.parked) {
-        kernel.parked.reset();
-        log_info("gateway", "kernel {} is taken up again", kernel.id.value.str());
-        ports_.changed();
-    }
-}
-
-// The time of some is over, or there are too many: then the oldest go.
-void KernelService::delete_expired() {
-    std::vector<std::pair<std::chrono::microseconds, KernelId>> parked;
-    for (const auto& [id, kernel] : kernels_) {
-        if (kernel->parked) {
-            parked.emplace_back(kernel->parked->until, id);
-        }
-    }
-    std::sort(parked.begin(), parked.end());
-    for (std::size_t n = 0; n < parked.size(); ++n) {
-        if (parked[n].first <= ports_.clock.wall() || parked.size() - n > options_.parked_max) {
-            shut_down(parked[n].second);
-        }
-    }
-}
-
-void KernelService::shut_down(KernelId id) {
-    const auto found = kernels_.find(id);
-    if (found == kernels_.end()) {
-        return;
-    }
-    auto kernel = std::move(found->second);
-    kernels_.erase(found);
-    deleted_.insert(id);
-    std::map<ReplicaId, HostId> members = kernel->membership().hosts;
-    for (const auto& [replica, status] : kernel->view.replicas()) {
-        members[replica] = status.host;
-    }
-    for (const auto& [replica, host] : members) {
-        stop_replica(id, replica, host);
-    }
-    answer_restarts(*kernel,
-                    Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was deleted"});
-    kernel->channels.shut_down();
-    ended_.push_back(std::move(kernel));
-    ports_.changed();
-}
-
 void KernelService::status(const cluster::KernelStatus& status) {
     if (deleted_.contains(status.kernel)) {
         stop_replica(status.kernel, status.replica, status.host);
@@ -387,12 +390,10 @@ void KernelService::status(const cluster::KernelStatus& status) {
     auto* kernel = find(status.kernel);
     if (kernel == nullptr) {
         kernel = &add(status.kernel, status.options.spec, status.options.session);
-        ports_.changed();
     }
     if (kernel->spec.empty() && !status.options.spec.empty()) {
         kernel->spec = status.options.spec;
         kernel->channels.name_spec(kernel->spec);
-        ports_.changed();
     }
     const bool lost = kernel->view.loses_interpreter(status);
     kernel->view.update(status);
@@ -415,9 +416,8 @@ void KernelService::host_begins_to_report(const HostId& host) {
     }
 }
 
-void KernelService::tick(bool settled) {
+void KernelService::tick(bool settled, bool acts) {
     ended_.clear();
-    delete_expired();
     give_up_restarts();
     for (const auto& [id, kernel] : kernels_) {
         kernel->channels.tick();
@@ -426,22 +426,10 @@ void KernelService::tick(bool settled) {
         settled_since_.reset();
     } else if (!settled_since_) {
         settled_since_ = ports_.clock.now();
-    } else if (ports_.clock.now() - *settled_since_ > options_.unreported_for) {
-        forget_unreported();
     }
-}
-
-void KernelService::forget_unreported() {
-    std::vector<KernelId> lost;
-    for (const auto& [id, kernel] : kernels_) {
-        const bool old = ports_.clock.now() - kernel->created > options_.unreported_for;
-        if (!kernel->reported() && kernel->first.voters.empty() && old) {
-            lost.push_back(id);
-        }
-    }
-    for (const auto id : lost) {
-        log_warning("gateway", "kernel {} is on no host any more: forgotten", id.value.str());
-        shut_down(id);
+    if (acts && ports_.table.known()) {
+        look_after(settled_since_ &&
+                   ports_.clock.now() - *settled_since_ > options_.unreported_for);
     }
 }
 

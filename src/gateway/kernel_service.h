@@ -1,8 +1,9 @@
 // The kernels of the cluster: creating, finding, interrupting, restarting and ending them.
 //
-// The truth about a kernel is in its group. This table is rebuilt from what agents report, so a
-// gateway may be restarted at any time; the names it saved keep a kernel from being forgotten while
-// all its hosts are away.
+// The truth about a kernel is in its group. Which kernels there should be is in the shared tables
+// (gateway/system_table.h), so that any gateway serves them: what a client asks for is written
+// there first, takes effect here when its row comes, as on every other gateway, and is answered
+// then. A kernel that hosts report and that has no row gets one after a while.
 //
 // Threads  The loop thread; tick() drives everything that waits.
 // Errors   A failed create leaves nothing behind that is not stopped again.
@@ -10,6 +11,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -25,36 +28,42 @@
 #include "gateway/kernel_view.h"
 #include "gateway/kernelspecs.h"
 #include "gateway/ports.h"
+#include "gateway/replica_group.h"
 #include "gateway/rpc_calls.h"
-#include "gateway/session_table.h"
+#include "gateway/system_table.h"
+#include "gateway/table_rows.h"
 #include "policy/placement.h"
 
 namespace nbos::gateway {
 
-struct Kernel {
+struct Parked {                         // shut down: it can still be taken up again
+    std::chrono::microseconds until{};  // wall clock; then it is deleted
+    std::string path;  // of the notebook that takes it up again; empty: only who knows its id
+};
+
+struct Kernel : ReplicaGroup {
     Kernel(KernelChannels::Shared& shared, const HostTable& hosts, KernelId kernel_id,
            std::string spec_name, const std::string& session)
-        : id(kernel_id),
+        : ReplicaGroup(kernel_id, hosts),
           spec(std::move(spec_name)),
-          view(hosts),
           channels(shared, view, kernel_id, spec, session) {}
 
-    KernelId id;
     std::string spec;
-    Instant created{};
-    Membership first;  // the members it was created with; empty when it was found
-    std::string why;   // of its placement
-    KernelView view;
+    std::string why;  // of its placement
     KernelChannels channels;
     std::vector<KernelActions::Done> restarts;  // who waits for the restart under way
     std::uint64_t restart_call = 0;
     Instant restart_asked{};
     std::optional<Parked> parked;  // shut down: its replicas stay, nobody sees it
     std::map<ReplicaId, std::string> start_failures;
+    std::size_t starts_pending = 0;  // of its first replicas, from here
+    Instant started_again{};
 
-    bool reported() const { return !view.replicas().empty(); }
-    // The members that the group has, as far as is known; `first` before any report.
-    const Membership& membership() const;
+    // As its row says; see KernelRow.
+    bool has_row = false;
+    std::optional<KernelRow::Start> start;
+    bool row_is_written = false;  // by this gateway, on its own account; not answered yet
+
     std::string execution_state() const;
     std::string reason() const;  // why it is dead, or why it waits; empty when all is well
     std::size_t hosts_away() const;
@@ -81,8 +90,13 @@ struct KernelServiceOptions {
     OutputLimits outputs;
     std::size_t parked_max = 32;                        // above it the one that would go first goes
     std::chrono::milliseconds recall_timeout{600'000};  // a majority may be away
+    std::chrono::milliseconds catch_up_timeout{3'000};  // of a client that came in mid-cell
     std::chrono::milliseconds silence_ignored{3'000};   // by placement
-    std::chrono::milliseconds unreported_for{10'000};   // then a saved kernel that no host has goes
+    std::chrono::milliseconds unreported_for{10'000};   // then a kernel that no host has goes
+    std::chrono::milliseconds rowless_for{5'000};       // then a kernel that hosts have gets a row
+    std::chrono::milliseconds start_again{3'000};       // what another gateway began to start
+    std::chrono::hours deleted_for{7 * 24};             // an id is not forgotten before
+    std::size_t deleted_max = 10'000;
 };
 
 class KernelService final : public KernelActions {
@@ -95,59 +109,95 @@ public:
         const jupyter::MessageFactory& factory;
         const Kernelspecs& specs;
         const policy::PlacementPolicy& placement;
-        std::function<void()> changed;  // what is saved has changed
+        SystemTable& table;
+        // Rows to erase with a kernel that is shut down: its sessions.
+        std::function<std::vector<replica::TableChange>(KernelId)> belongings;
+        std::function<bool()> together;  // another gateway is or was there
     };
+    using Created = std::function<void(Result<Kernel*>)>;
 
     KernelService(Ports ports, KernelServiceOptions options);
 
     // An id that exists already is not an error: a create may be asked for again. kNotFound: no
     // such kernelspec; kExhausted: too few hosts; both with a sentence for the user.
-    Result<Kernel*> create(const KernelRequest& request);
+    void create(const KernelRequest& request, Created done);
     Kernel* find(KernelId id);       // a parked one, too
     Kernel* find_open(KernelId id);  // as clients see it: nullptr when it is parked
     Kernel* find_parked(const std::string& path);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }
-    // Saved by an earlier gateway.
-    void remember(KernelId id, const std::string& spec, std::optional<Parked> parked);
-    void remember_deleted(KernelId id) { deleted_.insert(id); }
-    const std::set<KernelId>& deleted() const { return deleted_; }
+    // A row of the tables is another one now, or gone.
+    void row_changed(KernelId id);
 
     void interrupt(KernelId kernel, Done done) override;
     void restart(KernelId kernel, Done done) override;
     // Out of sight, its clients closed, what it runs interrupted; deleted when its time is over.
-    // `path`: of the notebook that may take it up again without knowing its id.
-    void park(KernelId kernel, const std::string& path) override;
-    void revive(Kernel& kernel);
-    void shut_down(KernelId kernel);  // for good
-    void recall(KernelId kernel, const std::string& session) override;
+    // `path`: of the notebook that may take it up again without knowing its id. `done` comes before
+    // its clients are closed.
+    void park(KernelId kernel, const std::string& path, Done done) override;
+    void revive(KernelId kernel, Done done);
+    void shut_down(KernelId kernel, Done done);  // for good
+    void recall(KernelId kernel, const std::string& session, Done caught_up) override;
     void stop_replica(KernelId kernel, ReplicaId replica, const HostId& host);
 
     void status(const cluster::KernelStatus& status);
     void gone(const cluster::ReplicaGone& gone);
     // It says all that it has from here on: a replica that it does not name any more is not there.
     void host_begins_to_report(const HostId& host);
-    // `settled`: every host has reported, so what nobody has does not exist.
-    void tick(bool settled);
+    // `settled`: every host has reported, so what nobody has does not exist. `acts`: what is one
+    // gateway's work at a time is this one's.
+    void tick(bool settled, bool acts);
 
     std::vector<policy::HostView> host_views() const;
     const KernelServiceOptions& options() const { return options_; }
 
 private:
-    void start_replicas(Kernel& kernel, const replica::KernelOptions& options);
+    struct Leaving {  // a kernel that is being shut down
+        KernelId kernel;
+        std::uint64_t number = 0;
+        bool for_good = false;
+        Done done;
+    };
+    using Edit = std::function<bool(KernelRow& row)>;  // false: there is nothing to change
+
+    void place(const KernelRequest& request, KernelId id, Created done);
+    void created(KernelId id, const std::string& why, Created done);
+    void create_failed(KernelId id, bool chosen, Error error, const Created& done);
+    void start_replicas(Kernel& kernel, const std::map<ReplicaId, HostId>& which,
+                        const KernelRow::Start& start);
     void replica_not_started(KernelId kernel, ReplicaId replica, const std::string& why);
     void restarted(KernelId kernel, const std::string& session, const Status& status);
     Kernel& add(KernelId id, const std::string& spec, const std::string& session);
-    void forget_unreported();
-    void delete_expired();
     void give_up_restarts();
     void answer_restarts(Kernel& kernel, const Status& status);
+
+    // ---- kernel_rows.cc ----
+    void edit_row(KernelId id, Edit edit, std::vector<replica::TableChange> with, Done done,
+                  int tries);
+    void leave(KernelId id, bool for_good, Edit edit, Done done);
+    void take_open(KernelId id, const KernelRow& row);
+    void take_parked(KernelId id, const KernelRow& row);
+    void take_deleted(KernelId id, const KernelRow& row);
+    void answer_leaving(KernelId id, bool for_good);
+    void look_after(bool long_settled);
+    void look_after(Kernel& kernel);
+    void write_own(Kernel& kernel, Edit edit);
+    void start_again(Kernel& kernel);
+    void delete_expired();
+    void forget_unreported();
+    void forget_deleted();
 
     Ports ports_;
     KernelServiceOptions options_;
     std::map<std::string, std::string> infos_;
     KernelChannels::Shared shared_;
     std::map<KernelId, std::unique_ptr<Kernel>> kernels_;
-    std::set<KernelId> deleted_;
+    std::map<KernelId, std::chrono::microseconds> deleted_;  // and when
+    std::map<KernelId, Membership> placing_;                 // created, with no row yet
+    std::list<Leaving> leaving_;
+    std::uint64_t last_leaving_ = 0;
+    std::set<KernelId> expiring_;  // their deletion is being written
+    Instant looked_at_{};
+    Instant forgot_at_{};
     // Replaced in tick(): a kernel may be ended from inside one of its own calls.
     std::vector<std::unique_ptr<Kernel>> ended_;
     std::optional<Instant> settled_since_;

@@ -114,6 +114,7 @@ TEST_F(ParkedKernels, AreAtMostSoMany) {
         ids.push_back(create());
         rest("DELETE", "/api/kernels/" + ids.back());
     }
+    advance(milliseconds(100));
     const auto kept = rest("GET", "/api/nbos/kernels?parked=1").body;
     EXPECT_THAT(kept, Not(HasSubstr(ids.front())));
     EXPECT_THAT(kept, HasSubstr(ids[1]));

@@ -1,7 +1,11 @@
 #include "gateway/pending_cells.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "jupyter/json_text.h"
 
 namespace nbos::gateway {
 namespace {
@@ -23,6 +27,19 @@ bool ShownIds::add(const std::string& id) {
         order_.pop_front();
     }
     return true;
+}
+
+std::string made_up_header(const std::string& session, const std::string& msg_id) {
+    return fmt::format(R"({{"msg_id": {}, "session": {}, "msg_type": "execute_request", )"
+                       R"("username": "", "version": "5.3"}})",
+                       jupyter::json_quoted(msg_id), jupyter::json_quoted(session));
+}
+
+std::string lost_executor(const std::string& reason) {
+    return (reason.empty() ? "its executor was lost" : reason) +
+           "; the cell was not run again. All variables are kept as they were after the cell "
+           "before "
+           "it: run it again if that is safe.";
 }
 
 void EndedCells::add(const std::string& session, const std::string& msg_id) {

@@ -73,6 +73,12 @@ struct PendingCell {
     std::string elided_display_id;  // of the line that says so
 };
 
+// A header that clients can match, for a cell whose request this gateway never saw.
+std::string made_up_header(const std::string& session, const std::string& msg_id);
+
+// What a user reads when a cell ended without a result.
+std::string lost_executor(const std::string& reason);
+
 // Ids of cells that ended, so that what agents repeat is not shown twice.
 class EndedCells {
 public:

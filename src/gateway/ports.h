@@ -18,13 +18,6 @@ public:
     virtual bool hesitates(const HostId&) const { return false; }
 };
 
-// One JSON text that outlives the gateway process: its own tables (sessions, kernels' names).
-class TableStore {
-public:
-    virtual ~TableStore() = default;
-    virtual void save(const std::string& text) = 0;  // atomic; an error is logged, not thrown
-};
-
 // Folders that new kernels may start in.
 class Workspace {
 public:

@@ -8,32 +8,48 @@
 namespace nbos::gateway {
 namespace {
 
+constexpr std::uint64_t kSlots = 1024;
 constexpr std::chrono::milliseconds kLeadTimeout{15'000};
 constexpr std::chrono::milliseconds kLeadSeen{8'000};  // from the wish to the leadership
 
 // The leader's word on who belongs to the group; nullptr while nobody leads or a change is on.
-const cluster::KernelStatus* settled_leader(const Kernel& kernel) {
+const cluster::KernelStatus* settled_leader(const ReplicaGroup& kernel) {
     const auto* best = kernel.view.best();
-    return best != nullptr && best->role == raft::Role::kLeader && best->settled ? best : nullptr;
+    return best != nullptr && best->role == raft::Role::kLeader && best->settled &&
+                   kernel.view.connected(best->host)
+               ? best
+               : nullptr;
+}
+
+// A small number of its own for each gateway, as good as certainly.
+std::uint64_t slot_of(const std::string& gateway) {
+    std::uint64_t hash = 14'695'981'039'346'656'037ULL;  // FNV-1a
+    for (const char c : gateway) {
+        hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211ULL;
+    }
+    return hash % kSlots;
 }
 
 }  // namespace
 
-// Never used before, also not by a replica that this gateway has never heard of: ids of added
-// replicas are times.
-ReplicaId ReplicaReconciler::new_replica(const Kernel& kernel) const {
-    auto id = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(clock_.wall()).count());
+// Never used before, also not by a replica that this gateway has never heard of, nor by another
+// gateway at the same moment: ids of added replicas are times, and whose.
+ReplicaId ReplicaReconciler::new_replica(const ReplicaGroup& kernel) const {
+    auto id =
+        kSlots * static_cast<std::uint64_t>(
+                     std::chrono::duration_cast<std::chrono::milliseconds>(clock_.wall()).count()) +
+        slot_of(self_);
     for (const auto& [known, host] : kernel.membership().hosts) {
-        id = std::max(id, known.value + 1);
+        id = std::max(id, known.value + kSlots);
     }
     for (const auto& [known, status] : kernel.view.replicas()) {
-        id = std::max(id, known.value + 1);
+        id = std::max(id, known.value + kSlots);
     }
     return ReplicaId{id};
 }
 
-bool ReplicaReconciler::is_lost(const Kernel& kernel, ReplicaId replica, const HostId& id) const {
+bool ReplicaReconciler::is_lost(const ReplicaGroup& kernel, ReplicaId replica,
+                                const HostId& id) const {
     const auto* host = hosts_.find(id);
     if (host == nullptr) {
         return true;  // it was taken out of the cluster
@@ -48,7 +64,7 @@ bool ReplicaReconciler::is_lost(const Kernel& kernel, ReplicaId replica, const H
                                                                    : silent_grace(kernel, replica));
 }
 
-std::chrono::milliseconds ReplicaReconciler::silent_grace(const Kernel& kernel,
+std::chrono::milliseconds ReplicaReconciler::silent_grace(const ReplicaGroup& kernel,
                                                           ReplicaId replica) const {
     const auto* best = kernel.view.best();
     if (best == nullptr || best->queued == 0 || best->executor != replica) {
@@ -58,7 +74,7 @@ std::chrono::milliseconds ReplicaReconciler::silent_grace(const Kernel& kernel,
     return options_.executor_margin + (asked.count() > 0 ? asked : options_.executor_grace);
 }
 
-std::optional<ReplicaId> ReplicaReconciler::lost_voter(const Kernel& kernel) const {
+std::optional<ReplicaId> ReplicaReconciler::lost_voter(const ReplicaGroup& kernel) const {
     const auto& members = kernel.membership();
     for (const auto voter : members.voters) {
         const auto host = members.hosts.find(voter);
@@ -69,7 +85,7 @@ std::optional<ReplicaId> ReplicaReconciler::lost_voter(const Kernel& kernel) con
     return std::nullopt;
 }
 
-Result<HostId> ReplicaReconciler::spare_host(const Kernel& kernel) const {
+Result<HostId> ReplicaReconciler::spare_host(const ReplicaGroup& kernel) const {
     policy::PlacementRequest request{.replicas = 1, .excluded = {}};
     for (const auto& [replica, host] : kernel.membership().hosts) {
         const auto* known = hosts_.find(host);
@@ -89,63 +105,107 @@ Result<HostId> ReplicaReconciler::spare_host(const Kernel& kernel) const {
     return placed->hosts.front();
 }
 
-void ReplicaReconciler::tick() {
-    std::erase_if(jobs_, [this](const auto& job) { return kernels_.find(job.first) == nullptr; });
-    std::erase_if(problems_, [this](const auto& p) { return kernels_.find(p.first) == nullptr; });
-    std::erase_if(orphans_,
-                  [this](const auto& o) { return kernels_.find(o.first.first) == nullptr; });
+ReplicaGroup* ReplicaReconciler::find(KernelId id) {
+    return id == system_.id ? &system_ : static_cast<ReplicaGroup*>(kernels_.find(id));
+}
+
+std::size_t ReplicaReconciler::wanted(const cluster::KernelStatus& leader) const {
+    if (leader.kernel == system_.id) {
+        return system_.wanted();
+    }
+    const auto asked_for = leader.options.replicas;
+    return asked_for == 0 ? leader.membership.voters.size() : asked_for;
+}
+
+void ReplicaReconciler::tick(bool acts) {
+    std::erase_if(jobs_, [this](const auto& job) { return find(job.first) == nullptr; });
+    std::erase_if(problems_, [this](const auto& p) { return find(p.first) == nullptr; });
+    std::erase_if(orphans_, [this](const auto& o) { return find(o.first.first) == nullptr; });
+    std::erase_if(learners_, [this](const auto& l) { return find(l.first.first) == nullptr; });
     watch_leads();
+    reconcile(system_, acts);
     for (const auto& [id, kernel] : kernels_.all()) {
-        reconcile(*kernel);
+        reconcile(*kernel, acts);
     }
 }
 
-void ReplicaReconciler::reconcile(Kernel& kernel) {
+void ReplicaReconciler::reconcile(ReplicaGroup& kernel, bool acts) {
     if (const auto found = jobs_.find(kernel.id); found != jobs_.end()) {
         advance(kernel, found->second);
         return;
     }
+    problems_.erase(kernel.id);
     const auto* leader = settled_leader(kernel);
-    if (leader == nullptr) {
-        problems_.erase(kernel.id);
-        return;  // no majority, or an election: nothing can be changed now
+    if (!acts || leader == nullptr) {
+        return;  // another's work; or no majority, or an election: nothing can be changed now
     }
     stop_orphans(kernel);
-    const auto& members = leader->membership;
-    const auto lost = lost_voter(kernel);
-    const bool short_of = members.voters.size() < leader->options.replicas;
-    if (!members.learners.empty()) {
-        // Left by a gateway that is gone: finish what it began.
-        const auto learner = *members.learners.begin();
-        const auto host = members.hosts.at(learner);
-        Job job{.step = Step::kChange};
-        if (!is_lost(kernel, learner, host) && (lost || short_of)) {
-            job.add = {learner, host};
-            job.remove = lost;
-        } else {
-            job.remove = learner;
-        }
-        jobs_[kernel.id] = std::move(job);
-        return;
+    if (auto job = needed(kernel, *leader)) {
+        jobs_[kernel.id] = std::move(*job);
     }
+}
+
+std::optional<ReplicaReconciler::Job> ReplicaReconciler::needed(
+    ReplicaGroup& kernel, const cluster::KernelStatus& leader) {
+    const auto& members = leader.membership;
+    if (!members.learners.empty()) {
+        return learners_job(kernel, leader);
+    }
+    const auto lost = lost_voter(kernel);
+    const bool short_of = members.voters.size() < wanted(leader);
     if (!lost && !short_of) {
-        problems_.erase(kernel.id);
-        return;
+        const auto one_too_many = surplus(leader);
+        return one_too_many ? std::optional(Job{.step = Step::kChange, .remove = one_too_many})
+                            : std::nullopt;
     }
     const auto spare = spare_host(kernel);
     if (!spare) {
         problems_[kernel.id] =
             "a replica is missing, and there is no spare host: " + spare.error().what;
-        return;
+        return std::nullopt;
     }
-    problems_.erase(kernel.id);
     const auto replica = new_replica(kernel);
     log_info("gateway", "kernel {}: replica {} on {} replaces {}", kernel.id.value.str(),
              replica.value, spare->value, lost ? std::to_string(lost->value) : "none");
-    jobs_[kernel.id] = Job{.add = std::make_pair(replica, *spare), .remove = lost};
+    return Job{.add = std::make_pair(replica, *spare), .remove = lost};
 }
 
-void ReplicaReconciler::advance(Kernel& kernel, Job& job) {
+// Left by a gateway that is gone: finish what it began. One that is there may still be at it.
+std::optional<ReplicaReconciler::Job> ReplicaReconciler::learners_job(
+    const ReplicaGroup& kernel, const cluster::KernelStatus& leader) {
+    const auto& members = leader.membership;
+    const auto learner = *members.learners.begin();
+    const auto since = learners_.try_emplace({kernel.id, learner}, clock_.now()).first->second;
+    if (!system_.alone() && clock_.now() - since < options_.learner_grace) {
+        return std::nullopt;
+    }
+    const auto lost = lost_voter(kernel);
+    const bool short_of = members.voters.size() < wanted(leader);
+    Job job{.step = Step::kChange};
+    if (!is_lost(kernel, learner, members.hosts.at(learner)) && (lost || short_of)) {
+        job.add = {learner, members.hosts.at(learner)};
+        job.remove = lost;
+    } else {
+        job.remove = learner;
+    }
+    return job;
+}
+
+// Two gateways that acted at once may have added one each. Not who leads or executes.
+std::optional<ReplicaId> ReplicaReconciler::surplus(const cluster::KernelStatus& leader) const {
+    const auto& voters = leader.membership.voters;
+    if (voters.size() <= wanted(leader)) {
+        return std::nullopt;
+    }
+    for (auto voter = voters.rbegin(); voter != voters.rend(); ++voter) {
+        if (*voter != leader.replica && *voter != leader.executor) {
+            return *voter;
+        }
+    }
+    return std::nullopt;
+}
+
+void ReplicaReconciler::advance(ReplicaGroup& kernel, Job& job) {
     if (job.calling || clock_.now() < job.not_before) {
         return;
     }
@@ -156,7 +216,7 @@ void ReplicaReconciler::advance(Kernel& kernel, Job& job) {
     }
 }
 
-void ReplicaReconciler::start(Kernel& kernel, Job& job) {
+void ReplicaReconciler::start(ReplicaGroup& kernel, Job& job) {
     const auto replica = job.add->first;
     const auto host = job.add->second;
     if (!hosts_.up(host)) {  // it went away, too: choose again
@@ -196,11 +256,11 @@ void ReplicaReconciler::start(Kernel& kernel, Job& job) {
         });
 }
 
-void ReplicaReconciler::change(Kernel& kernel, Job& job) {
+void ReplicaReconciler::change(ReplicaGroup& kernel, Job& job) {
     job.calling = true;
     calls_.call(
         [this, id = kernel.id]() -> std::optional<HostId> {
-            const auto* found = kernels_.find(id);
+            const auto* found = find(id);
             return found == nullptr ? std::nullopt : found->view.leader();
         },
         [&](std::uint64_t request) {
@@ -231,7 +291,7 @@ void ReplicaReconciler::step_failed(KernelId id, const Error& error) {
                 job.step == Step::kStart ? "started" : "exchanged", error.what);
     job.problem = error.what;
     job.not_before = clock_.now() + options_.retry;
-    auto* kernel = kernels_.find(id);
+    auto* kernel = find(id);
     const bool give_up =
         error.code == Errc::kTimeout || error.code == Errc::kInvalid || job.step == Step::kStart;
     if (kernel == nullptr || !give_up) {
@@ -248,7 +308,7 @@ void ReplicaReconciler::step_failed(KernelId id, const Error& error) {
 void ReplicaReconciler::finish(KernelId id) {
     auto job = std::move(jobs_.at(id));
     jobs_.erase(id);
-    auto* kernel = kernels_.find(id);
+    auto* kernel = find(id);
     if (kernel == nullptr) {
         return;
     }
@@ -268,7 +328,7 @@ void ReplicaReconciler::finish(KernelId id) {
 }
 
 // A replica that its settled leader does not count as a member, for longer than a change takes.
-void ReplicaReconciler::stop_orphans(Kernel& kernel) {
+void ReplicaReconciler::stop_orphans(ReplicaGroup& kernel) {
     const auto* leader = settled_leader(kernel);
     for (const auto& [replica, status] : kernel.view.replicas()) {
         const auto key = std::make_pair(kernel.id, replica);
@@ -287,7 +347,7 @@ void ReplicaReconciler::stop_orphans(Kernel& kernel) {
     }
 }
 
-void ReplicaReconciler::lead(Kernel& kernel, const HostId& host, Done done) {
+void ReplicaReconciler::lead(ReplicaGroup& kernel, const HostId& host, Done done) {
     kernel.view.prefer(host);
     calls_.call(
         to_host(host), [&](std::uint64_t request) { return cluster::Lead{request, kernel.id}; },
@@ -321,7 +381,7 @@ void ReplicaReconciler::watch_leads() {
     }
 }
 
-void ReplicaReconciler::migrate(Kernel& kernel, const std::optional<HostId>& to, Done done) {
+void ReplicaReconciler::migrate(ReplicaGroup& kernel, const std::optional<HostId>& to, Done done) {
     const auto& members = kernel.membership();
     const auto from = kernel.view.executor() ? kernel.view.executor() : kernel.view.leader();
     auto target = to;

@@ -111,6 +111,15 @@ TEST_F(Rest, AChosenIdMakesCreationRepeatable) {
     EXPECT_EQ(0U, starts().size());
 }
 
+TEST_F(Rest, TheClustersOwnIdIsNoKernels) {
+    all_up();
+    const auto answer =
+        rest("POST", "/api/kernels", R"({"kernel_id": "00000000-0000-0000-0000-000000000001"})");
+    EXPECT_EQ(400, answer.status);
+    EXPECT_THAT(answer.body, HasSubstr("the cluster's own"));
+    EXPECT_EQ(0U, starts().size());
+}
+
 TEST_F(Rest, BadBodiesAreAnswered400) {
     all_up();
     for (const std::string body :
@@ -125,6 +134,7 @@ TEST_F(Rest, BadBodiesAreAnswered400) {
 }
 
 TEST_F(Rest, TooFewHostsIs503WithHowMany) {
+    link_.system = testing::FakeSystemGroup("h1");
     up("h1");
     up("h2");
     advance(milliseconds(6'000));
@@ -136,6 +146,7 @@ TEST_F(Rest, TooFewHostsIs503WithHowMany) {
 }
 
 TEST_F(Rest, AHiccupOfAConnectionDoesNotRefuseAKernel) {
+    link_.system = testing::FakeSystemGroup("h1");
     all_up();
     lose("h3", HostState::kDown);
     lose("h4", HostState::kDown);
@@ -240,7 +251,9 @@ TEST_F(Rest, BadSessionsAreRefused) {
 TEST_F(Rest, AKernelWhoseHostsAreAllAwayIsNotForgotten) {
     all_up();
     auto group = running_kernel();
+    advance(milliseconds(1'000));
     restart_gateway();
+    up("h4");  // it has the tables, and no part in the kernel
     advance(milliseconds(6'000));
     const auto model = rest("GET", "/api/kernels/" + group.kernel);
     EXPECT_EQ(200, model.status);

@@ -19,7 +19,6 @@ struct Layout {
     std::filesystem::path socket() const { return data / "supervisor.sock"; }
     std::filesystem::path pki() const { return data / "pki"; }
     std::filesystem::path lab() const { return data / "lab"; }
-    std::filesystem::path gateway() const { return data / "gateway"; }
     // Further kernelspecs of the user's: kernels/NAME/kernel.json.
     std::filesystem::path kernelspecs() const { return data / "kernels"; }
     std::filesystem::path log(const std::string& process) const {

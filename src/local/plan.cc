@@ -102,6 +102,16 @@ std::string Plan::gateway_url() const {
     return fmt::format("http://{}:{}", kLoopback, gateway_port);
 }
 
+std::map<std::string, std::string> Plan::gateways() const {
+    std::map<std::string, std::string> all{
+        {"gateway", fmt::format("{}:{}", kLoopback, gateway_port)}};
+    for (std::size_t i = 0; i < further_gateways.size(); ++i) {
+        all.emplace(fmt::format("gateway-{}", i + 2),
+                    fmt::format("{}:{}", kLoopback, further_gateways[i]));
+    }
+    return all;
+}
+
 std::string Plan::lab_url() const {
     return lab_port == 0 ? "" : fmt::format("http://{}:{}/lab", kLoopback, lab_port);
 }
@@ -120,6 +130,15 @@ Result<Plan> make_plan(const UpOptions& options,
         }
         plan.lab_port = *front;
         plan.gateway_port = *behind;
+    }
+    auto last = plan.gateway_port;
+    for (std::uint32_t number = 2; number <= options.gateways; ++number) {
+        const auto next = free_from(static_cast<std::uint16_t>(last + 1));
+        if (!next) {
+            return next.error();
+        }
+        last = *next;
+        plan.further_gateways.push_back(last);
     }
     for (std::uint32_t number = 1; number <= options.hosts; ++number) {
         const std::string id = fmt::format("host-{}", number);
@@ -172,16 +191,16 @@ Program agent_program(const UpOptions& options, const Plan& plan, const std::str
         .log = layout.log(host)};
 }
 
-Program gateway_program(const UpOptions& options, const Plan& plan) {
+Program gateway_program(const UpOptions& options, const Plan& plan, const std::string& name) {
     const auto& layout = options.layout;
-    Program program{.argv = {options.installation.nbos, "gateway", "--listen",
-                             fmt::format("{}:{}", kLoopback, plan.gateway_port), "--data",
-                             layout.gateway(), "--pki", layout.pki(), "--hosts",
+    const std::string id = name == "gateway" ? "gateway-1" : name;
+    Program program{.argv = {options.installation.nbos, "gateway", "--id", id, "--listen",
+                             plan.gateways().at(name), "--pki", layout.pki(), "--hosts",
                              layout.hosts_file(), "--token-file", layout.token_file(), "--python",
                              options.installation.python, "--kernelspecs", layout.kernelspecs()},
                     .env = {},
                     .directory = options.workspace,
-                    .log = layout.log("gateway")};
+                    .log = layout.log(name)};
     program.argv.insert(program.argv.end(), options.gateway_arguments.begin(),
                         options.gateway_arguments.end());
     return program;

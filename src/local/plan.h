@@ -38,18 +38,23 @@ struct UpOptions {
     std::uint32_t interpreter_mib = 0;                // of memory for a kernel's code; 0: no limit
     std::uint32_t warm = 2;                           // interpreters kept ready on each host
     std::vector<std::string> gateway_arguments = {};  // further ones: limits
+    std::uint32_t gateways = 1;
 };
 
 struct Plan {
     std::map<std::string, std::string> hosts;  // "host-1" -> "127.0.1.1:PORT"
     std::uint16_t gateway_port = 0;
-    std::uint16_t lab_port = 0;  // 0: no lab
+    std::uint16_t lab_port = 0;                        // 0: no lab
+    std::vector<std::uint16_t> further_gateways = {};  // ports of the second one and so on
 
     std::string gateway_url() const;
+    // Process name -> "ip:port": "gateway", "gateway-2", ...
+    std::map<std::string, std::string> gateways() const;
     std::string lab_url() const;  // empty: no lab
 };
 
 constexpr std::uint32_t kHostsMax = 200;  // one loopback address each
+constexpr std::uint32_t kGatewaysMax = 5;
 
 // Ports that are free now; a host keeps the one of `previous` if it can. kExhausted: the port that
 // was asked for is taken.
@@ -59,7 +64,7 @@ Result<Plan> make_plan(const UpOptions& options,
 std::string hosts_json(const Plan& plan);
 
 Program agent_program(const UpOptions& options, const Plan& plan, const std::string& host);
-Program gateway_program(const UpOptions& options, const Plan& plan);
+Program gateway_program(const UpOptions& options, const Plan& plan, const std::string& name);
 Program lab_program(const UpOptions& options, const Plan& plan);
 
 // Whether /tmp can be a host's own: not when anything that hosts share lies below it.

@@ -44,12 +44,26 @@ TEST(Plan, PutsTheGatewayBehindJupyterLab) {
     EXPECT_EQ(without->gateway_port, with_lab->lab_port);
 }
 
+TEST(Plan, FurtherGatewaysHavePortsAndIdsOfTheirOwn) {
+    auto options = example();
+    options.gateways = 3;
+    const auto plan = make_plan(options, {});
+    ASSERT_TRUE(plan);
+    ASSERT_EQ(plan->gateways().size(), 3U);
+    EXPECT_NE(plan->gateways().at("gateway"), plan->gateways().at("gateway-2"));
+    EXPECT_NE(plan->gateways().at("gateway-2"), plan->gateways().at("gateway-3"));
+    const auto program = gateway_program(options, *plan, "gateway-3");
+    EXPECT_TRUE(std::ranges::count(program.argv, "gateway-3") == 1);
+    EXPECT_TRUE(std::ranges::count(program.argv, plan->gateways().at("gateway-3")) == 1);
+}
+
 TEST(Plan, NoSecretIsOnACommandLine) {
     const auto options = example();
     const auto plan = make_plan(options, {});
     ASSERT_TRUE(plan);
-    for (const auto& program : {agent_program(options, *plan, "host-1"),
-                                gateway_program(options, *plan), lab_program(options, *plan)}) {
+    for (const auto& program :
+         {agent_program(options, *plan, "host-1"), gateway_program(options, *plan, "gateway"),
+          lab_program(options, *plan)}) {
         for (const auto& argument : program.argv) {
             EXPECT_EQ(argument.find(options.token), std::string::npos) << argument;
         }

@@ -1,4 +1,4 @@
-// `nbos up`: starts a gateway, its hosts and JupyterLab, and keeps them going.
+// `nbos up`: starts gateways, the hosts and JupyterLab, and keeps them going.
 //
 // A gateway, a JupyterLab or an agent that ends by itself is started again, after a growing pause;
 // a host that was killed on purpose stays down until it is started on purpose. What runs is written
@@ -67,7 +67,7 @@ private:
     Status wait_until_healthy(const Report& report);
     Status launch(const std::string& name);
     std::size_t hosts_that_answer() const;
-    bool gateway_serves() const;  // it knows all kernels, and not only that it is there
+    bool gateways_serve() const;  // they know all kernels, and not only that they are there
     bool lab_answers() const;
     Error would_not_start(const std::string& name) const;
     std::vector<std::string> ended_children() const;

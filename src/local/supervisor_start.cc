@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <csignal>
@@ -92,9 +93,8 @@ Status Supervisor::start(const Report& report) {
 
 Status Supervisor::prepare() {
     const auto& layout = options_.layout;
-    for (const auto& directory :
-         {layout.data, layout.data / "logs", layout.gateway(), layout.kernelspecs(),
-          layout.lab() / "config", layout.lab() / "runtime"}) {
+    for (const auto& directory : {layout.data, layout.data / "logs", layout.kernelspecs(),
+                                  layout.lab() / "config", layout.lab() / "runtime"}) {
         if (auto made = make_private_directory(directory); !made) {
             return made;
         }
@@ -177,9 +177,14 @@ Status Supervisor::plan_children() {
                                     .shell = shell,
                                     .address = address});
     }
-    children_.emplace(kGateway, Child{.program = gateway_program(options_, plan_),
+    for (const auto& [name, address] : plan_.gateways()) {
+        if (auto made = io::issue(layout.pki(), name == kGateway ? "gateway-1" : name); !made) {
+            return std::move(made).error();
+        }
+        children_.emplace(name, Child{.program = gateway_program(options_, plan_, name),
                                       .shell = std::nullopt,  // it starts nothing
-                                      .address = fmt::format("127.0.0.1:{}", plan_.gateway_port)});
+                                      .address = address});
+    }
     if (options_.lab) {
         if (auto written = write_lab_settings(layout); !written) {
             return written;
@@ -223,7 +228,7 @@ Status Supervisor::launch_all(const Report& report) {
 Status Supervisor::launch(const std::string& name) {
     Child& child = children_.at(name);
     std::error_code ignored;
-    if (name != kGateway && name != kLab) {  // sockets of an earlier life
+    if (is_host(name)) {  // sockets of an earlier life
         for (const auto& old :
              std::filesystem::directory_iterator(options_.layout.host(name) / "tmp", ignored)) {
             std::filesystem::remove_all(old.path(), ignored);
@@ -267,11 +272,14 @@ std::size_t Supervisor::hosts_that_answer() const {
     return up;
 }
 
-bool Supervisor::gateway_serves() const {
-    const auto answer = io::http_call({.url = plan_.gateway_url() + "/api/nbos/kernels",
-                                       .token = options_.token,
-                                       .limit = kProbeLimit});
-    return answer && answer->status == 200;
+bool Supervisor::gateways_serve() const {
+    const auto all = plan_.gateways();
+    return std::ranges::all_of(all, [this](const auto& gateway) {
+        const auto answer = io::http_call({.url = "http://" + gateway.second + "/api/nbos/kernels",
+                                           .token = options_.token,
+                                           .limit = kProbeLimit});
+        return answer && answer->status == 200;
+    });
 }
 
 bool Supervisor::lab_answers() const {
@@ -314,7 +322,7 @@ Status Supervisor::wait_until_healthy(const Report& report) {
         }
         hosts_up = hosts_that_answer();
         lab_is_up = lab_is_up || lab_answers();
-        serves = hosts_up >= wanted && gateway_serves();
+        serves = hosts_up >= wanted && gateways_serve();
         const auto parts = plan_.hosts.size() + (options_.lab ? 2 : 0);
         const auto done = hosts_up + (options_.lab && lab_is_up ? 2 : 0);
         report(kBegin + static_cast<int>(done * (99 - kBegin) / parts),

@@ -33,12 +33,11 @@ jupyter::HttpResponse no_answer() { return {.status = 0}; }
 }  // namespace
 
 // The process: plugged together as in cli/run_gateway.cc.
-struct PlatformGateway::GatewayProcess final : public gateway::AgentLink,
-                                               public gateway::TableStore {
+struct PlatformGateway::GatewayProcess final : public gateway::AgentLink {
     explicit GatewayProcess(PlatformGateway& owner)
         : owner_(owner),
           gateway_(config(), gateway::Kernelspecs(),
-                   {owner.wires_.time, owner.new_uuid_, *this, *this, folders_}, owner.saved_),
+                   {owner.wires_.time, owner.new_uuid_, *this, folders_}),
           transport_(
               owner.wires_,
               {.self = owner.address_,
@@ -69,7 +68,6 @@ struct PlatformGateway::GatewayProcess final : public gateway::AgentLink,
         }
         transport_.send(host, FrameKind::kRpc, cluster::encode(rpc));
     }
-    void save(const std::string& text) override { owner_.saved_ = text; }
 
     bool forgets(const cluster::Rpc& rpc) {
         const auto* message = std::get_if<cluster::ClientMessage>(&rpc);

@@ -1,4 +1,4 @@
-// The real gateway as a process: its saved tables outlive it, its sockets do not.
+// The real gateway as a process: nothing of it outlives it.
 #pragma once
 
 #include <functional>
@@ -46,7 +46,6 @@ private:
     std::function<Uuid()> new_uuid_;
     PlantedInPlatform planted_;
     Process state_ = Process::kDead;
-    std::string saved_;
     std::set<std::string> asked_before_;  // by earlier lives, for a planted bug
     std::unique_ptr<GatewayProcess> running_;
     std::uint64_t life_ = 0;

@@ -55,11 +55,12 @@ def process_below(pid, name):
 
 class Cluster(Rest):
     def __init__(self, data, hosts=4, token="e2e-token", lab=False, workspace=None,
-                 parked_for="0", options=()):
+                 parked_for="0", gateways=1, options=()):
         self.data = Path(data)
         self.workspace = workspace
         self.hosts = hosts
         self.lab = lab
+        self.gateways = gateways
         self.options = options          # further ones of `nbos up`
         self.parked_for = parked_for    # tests make many kernels: what is deleted goes at once
         super().__init__(f"http://127.0.0.1:{free_port()}", token)
@@ -81,7 +82,8 @@ class Cluster(Rest):
 
     def up(self, timeout=300):
         arguments = ["up", "--detach", "--port", self.port, "--token", self.token,
-                     "--hosts", self.hosts, "--parked-for", self.parked_for, *self.options]
+                     "--hosts", self.hosts, "--parked-for", self.parked_for,
+                     "--gateways", self.gateways, *self.options]
         if self.workspace is not None:
             Path(self.workspace).mkdir(parents=True, exist_ok=True)
             arguments += ["--workspace", self.workspace]
@@ -149,12 +151,19 @@ class Cluster(Rest):
     def kill_agent(self, host):
         os.kill(self.agent_pid(host), signal.SIGKILL)
 
-    def gateway_pid(self):
-        processes = self.cli("status", "--json")["processes"]
-        return next(process["pid"] for process in processes if process["name"] == "gateway")
+    def process(self, name):
+        """Also while no gateway answers."""
+        processes = json.loads(self.cli("status", "--json", check=False).stdout)["processes"]
+        return next(process for process in processes if process["name"] == name)
 
-    def kill_gateway(self):
-        os.kill(self.gateway_pid(), signal.SIGKILL)
+    def gateway_pid(self, name="gateway"):
+        return self.process(name)["pid"]
+
+    def kill_gateway(self, name="gateway"):
+        os.kill(self.gateway_pid(name), signal.SIGKILL)
+
+    def gateway_url(self, name):
+        return "http://" + self.process(name)["address"]
 
     def connect(self, kernel_id, **options):
         return WsConversation(self.url, kernel_id, self.token, **options)

@@ -231,7 +231,7 @@ class NetnsCluster(Cluster):
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "nsenter", "-t", str(machine.holder.pid), "-n",
                  BINARY, "gateway", "--listen", f"10.77.0.2:{GATEWAY_PORT}",
-                 "--data", str(machine.folder / "data"), "--pki", str(self.data / "pki/gateway-1"),
+                 "--pki", str(self.data / "pki/gateway-1"),
                  "--hosts", str(self.data / "hosts.json"), "--token-file",
                  str(self.data / "token"), "--workspace", str(self.data)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)

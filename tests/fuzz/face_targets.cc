@@ -7,12 +7,14 @@
 #include "base/check.h"
 #include "gateway/gateway.h"
 #include "gateway/http_target.h"
+#include "gateway/table_rows.h"
 #include "io/websocket_frames.h"
 #include "jupyter/json_field.h"
 #include "jupyter/json_text.h"
 #include "jupyter/ws_frames.h"
 #include "jupyter/zmq_frames.h"
 #include "tests/fuzz/wire_targets.h"
+#include "tests/support/fake_system_group.h"
 
 namespace nbos::fuzz {
 namespace {
@@ -27,13 +29,15 @@ public:
     }
 };
 
-class Nobody final : public gateway::AgentLink,
-                     public gateway::TableStore,
-                     public gateway::Workspace {
+class Nobody final : public gateway::AgentLink, public gateway::Workspace {
 public:
-    void send(const HostId&, const cluster::Rpc&) override {}
-    void save(const std::string&) override {}
+    void send(const HostId&, const cluster::Rpc& rpc) override {
+        if (const auto* write = std::get_if<cluster::WriteTable>(&rpc)) {
+            system.take(*write);
+        }
+    }
     std::string resolve(const std::string&) const override { return "/"; }
+    nbos::testing::FakeSystemGroup system{"h1"};
 };
 
 class DeafSocket final : public jupyter::WebSocket {
@@ -47,8 +51,7 @@ class FuzzedGateway {
 public:
     FuzzedGateway()
         : gateway_({.token = kToken}, gateway::Kernelspecs(),
-                   {clock_, [this] { return Uuid{7, ++last_uuid_}; }, nobody_, nobody_, nobody_},
-                   "") {
+                   {clock_, [this] { return Uuid{7, ++last_uuid_}; }, nobody_, nobody_}) {
         std::map<HostId, std::string> addresses;
         for (const auto* host : {"h1", "h2", "h3"}) {
             addresses[HostId{host}] = "127.0.0.1:1";
@@ -58,6 +61,8 @@ public:
             gateway_.host_changed(host, gateway::HostState::kUp);
             gateway_.receive(host, cluster::encode(cluster::AgentInfo{host, "0", 1, 1}).view());
         }
+        tell(nobody_.system.status());
+        tell(nobody_.system.everything());
         kernel_ = jupyter::string_field(call("POST", "/api/kernels", R"({"name": "python3"})").body,
                                         "id");
         NBOS_CHECK(!kernel_.empty(), "the gateway makes a kernel");
@@ -69,6 +74,7 @@ public:
         gateway_.handle(
             request(std::move(method), std::move(target), std::move(body)),
             [&answer](jupyter::HttpResponse response) { answer = std::move(response); });
+        pump();
         return answer;
     }
 
@@ -89,6 +95,15 @@ public:
     void hear(std::string_view rpc) {
         gateway_.receive(HostId{"h1"}, rpc);
         gateway_.tick();
+    }
+
+    void tell(const cluster::Rpc& rpc) {
+        gateway_.receive(HostId{"h1"}, cluster::encode(rpc).view());
+    }
+    void pump() {
+        for (const auto& rows : nobody_.system.pump()) {
+            tell(rows);
+        }
     }
 
     const std::string& kernel() const { return kernel_; }
@@ -274,6 +289,25 @@ void speak_to_gateway(std::string_view bytes) {
 
 void tell_gateway(std::string_view bytes) { FuzzedGateway().hear(bytes); }
 
+namespace {
+
+std::vector<std::string> row_examples() {
+    gateway::KernelRow row{.state = gateway::KernelRow::State::kParked, .spec = "python3"};
+    row.start.emplace();
+    row.start->members.voters = {ReplicaId{1}};
+    row.start->members.hosts = {{ReplicaId{1}, HostId{"h1"}}};
+    row.start->options = {.spec = "python3", .session = "s", .env = {{"A", "1"}}};
+    return {std::string(gateway::encode(row).view()),
+            std::string(gateway::encode(gateway::KernelRow{.spec = "python3"}).view()),
+            std::string(
+                gateway::encode(gateway::Session{
+                                    {.id = "1", .path = "a.ipynb", .name = "a", .type = "notebook"},
+                                    KernelId{Uuid{1, 2}}})
+                    .view())};
+}
+
+}  // namespace
+
 void take_json_apart(std::string_view bytes) {
     const auto fields = jupyter::object_fields(bytes);
     NBOS_CHECK(fields.has_value() == jupyter::is_json_object(bytes), "is it an object or not");
@@ -289,9 +323,13 @@ void take_json_apart(std::string_view bytes) {
     }
 }
 
-void parse_saved_tables(std::string_view bytes) {
-    if (const auto tables = gateway::parse_tables(bytes)) {
-        NBOS_CHECK(gateway::parse_tables(gateway::to_json(*tables)), "tables do not round-trip");
+void decode_table_rows(std::string_view bytes) {
+    if (const auto row = gateway::decode_kernel_row(bytes)) {
+        NBOS_CHECK(gateway::decode_kernel_row(gateway::encode(*row).view()) == row,
+                   "a kernel's row does not round-trip");
+    }
+    if (const auto session = gateway::decode_session_row("s", bytes)) {
+        NBOS_CHECK(gateway::encode(*session).view() == bytes, "a session's row has two encodings");
     }
 }
 
@@ -317,7 +355,7 @@ const std::vector<Target>& face_targets() {
         {"speak_to_gateway", speak_to_gateway, ws_examples, 20},
         {"tell_gateway", tell_gateway, heard_examples, 20},
         {"take_json_apart", take_json_apart, json_examples},
-        {"parse_saved_tables", parse_saved_tables, json_examples},
+        {"decode_table_rows", decode_table_rows, row_examples},
         {"decode_zmq_frames", decode_zmq_frames, zmq_examples},
     };
     return kTargets;

@@ -10,6 +10,7 @@
 #include "raft/messages.h"
 #include "replica/cell_log.h"
 #include "replica/cell_machine.h"
+#include "replica/table_machine.h"
 #include "state/state_table.h"
 #include "tests/support/delta.h"
 
@@ -103,6 +104,25 @@ std::vector<std::string> entry_examples() {
     return out;
 }
 
+replica::TableWrite table_write() {
+    return {{1, 2},
+            3,
+            {{{{"a", Index{4}}}, {{"a", Bytes::copy("1")}, {"b", std::nullopt}}},
+             {{}, {{"c", Bytes::copy("2")}}}}};
+}
+
+std::vector<std::string> table_write_examples() {
+    return {std::string(replica::encode(table_write()).view())};
+}
+
+std::vector<std::string> table_machine_examples() {
+    replica::TableMachine machine;
+    auto write = table_write();
+    write.transactions[0].conditions.clear();
+    machine.apply(Index{4}, replica::encode(write).view());
+    return {std::string(machine.snapshot().view())};
+}
+
 std::vector<std::string> rpc_examples() {
     const KernelId kernel{Uuid{1, 2}};
     const std::vector<cluster::Rpc> all = {
@@ -111,7 +131,13 @@ std::vector<std::string> rpc_examples() {
         cluster::ClientMessage{kernel, message()},
         cluster::ChangeMembers{1, kernel, std::pair{ReplicaId{2}, HostId{"h"}}, ReplicaId{1}},
         cluster::KernelStatus{.kernel = kernel, .membership = membership()},
-        cluster::CellEnded{.kernel = kernel, .reply = message(), .outputs = {message()}}};
+        cluster::CellEnded{.kernel = kernel, .reply = message(), .outputs = {message()}},
+        cluster::WriteTable{1, table_write()},
+        cluster::CatchUp{.kernel = kernel, .session = "s", .outputs = {message()}},
+        cluster::TableRows{.index = Index{3},
+                           .rows = {{"k", Bytes::copy("v"), Index{3}}, {"gone", {}, Index{3}}},
+                           .writers = {{{1, 2}, 3, {replica::TableOutcome::kFull}}}},
+        cluster::ConnectedGateways{HostId{"h"}, {"gateway-1"}}};
     std::vector<std::string> out;
     for (const auto& rpc : all) {
         out.emplace_back(cluster::encode(rpc).view());
@@ -253,6 +279,24 @@ void restore_cell_machine(std::string_view bytes) {
     }
 }
 
+void decode_table_write(std::string_view bytes) {
+    if (const auto write = replica::decode_table_write(bytes)) {
+        NBOS_CHECK(replica::encode(*write).view() == bytes, "a write has two encodings");
+        replica::TableMachine machine;
+        machine.apply(Index{1}, bytes);
+        NBOS_CHECK(replica::TableMachine::restore(machine.snapshot().view()) == machine,
+                   "a write left a table that cannot be restored");
+    }
+}
+
+void restore_table_machine(std::string_view bytes) {
+    if (auto restored = replica::TableMachine::restore(bytes)) {
+        NBOS_CHECK(replica::TableMachine::restore(restored->snapshot().view()) == restored,
+                   "a restored table does not round-trip");
+        restored->apply(Index{99}, replica::encode(table_write()).view());
+    }
+}
+
 void apply_cell_entry(std::string_view bytes) {
     static const auto before = machine();
     auto copy = before;
@@ -272,6 +316,8 @@ const std::vector<Target>& wire_targets() {
         {"decode_raft_message", decode_raft_message, raft_examples},
         {"decode_raft_snapshot", decode_raft_snapshot, snapshot_examples},
         {"apply_state_delta", apply_state_delta, delta_examples},
+        {"decode_table_write", decode_table_write, table_write_examples},
+        {"restore_table_machine", restore_table_machine, table_machine_examples},
         {"restore_cell_machine", restore_cell_machine, machine_examples},
         {"apply_cell_entry", apply_cell_entry, entry_examples},
     };

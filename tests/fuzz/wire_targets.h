@@ -22,6 +22,8 @@ void decode_raft_message(std::string_view bytes);
 void decode_raft_snapshot(std::string_view bytes);
 void apply_state_delta(std::string_view bytes);
 void restore_cell_machine(std::string_view bytes);
+void decode_table_write(std::string_view bytes);
+void restore_table_machine(std::string_view bytes);
 void apply_cell_entry(std::string_view bytes);  // to a machine in the middle of a cell
 
 // face_targets.cc: what clients send
@@ -32,7 +34,7 @@ void handle_http_body(std::string_view bytes);
 void speak_to_gateway(std::string_view bytes);
 void tell_gateway(std::string_view bytes);
 void take_json_apart(std::string_view bytes);
-void parse_saved_tables(std::string_view bytes);
+void decode_table_rows(std::string_view bytes);
 void decode_zmq_frames(std::string_view bytes);
 
 // disk_targets.cc: what lies on disks

@@ -17,6 +17,7 @@
 #include "gateway/gateway.h"
 #include "jupyter/json_field.h"
 #include "jupyter/ws_frames.h"
+#include "tests/support/fake_system_group.h"
 
 namespace nbos::testing {
 
@@ -38,7 +39,11 @@ private:
 class FakeLink final : public gateway::AgentLink {
 public:
     void send(const HostId& host, const cluster::Rpc& rpc) override {
-        sent.emplace_back(host.value, rpc);
+        if (const auto* write = std::get_if<cluster::WriteTable>(&rpc)) {
+            system.take(*write);
+        } else {
+            sent.emplace_back(host.value, rpc);
+        }
     }
     bool hesitates(const HostId& host) const override { return hesitating.contains(host.value); }
 
@@ -55,13 +60,8 @@ public:
         return out;
     }
     std::vector<std::pair<std::string, cluster::Rpc>> sent;
+    FakeSystemGroup system{"h4"};
     std::set<std::string> hesitating;
-};
-
-class FakeStore final : public gateway::TableStore {
-public:
-    void save(const std::string& text) override { saved = text; }
-    std::string saved;
 };
 
 class FakeWorkspace final : public gateway::Workspace {
@@ -158,11 +158,11 @@ protected:
         config.token = kToken;
         config.kernels.parked_for = parked_for_;
         config.kernels.outputs = outputs_;
+        config.system.replicas = 1;
         gateway_ = std::make_unique<gateway::Gateway>(
             config, gateway::Kernelspecs(),
             gateway::Gateway::Ports{clock_, [this] { return Uuid{0xABC, ++last_uuid_}; }, link_,
-                                    store_, workspace_},
-            store_.saved);
+                                    workspace_});
         std::map<HostId, std::string> addresses;
         for (const auto* host : {"h1", "h2", "h3", "h4"}) {
             addresses[HostId{host}] = std::string(host) + ":1";
@@ -173,6 +173,10 @@ protected:
     void up(const std::string& host) {
         gateway_->host_changed(HostId{host}, gateway::HostState::kUp);
         tell(host, cluster::AgentInfo{.host = HostId{host}, .version = "1", .cpus = 2});
+        if (host == link_.system.host()) {
+            tell(host, link_.system.status());
+            tell(host, link_.system.everything());
+        }
     }
     void all_up() {
         for (const auto* host : {"h1", "h2", "h3", "h4"}) {
@@ -185,11 +189,21 @@ protected:
     }
     void tell(const std::string& host, const cluster::Rpc& rpc) {
         gateway_->receive(HostId{host}, cluster::encode(rpc).view());
+        pump_tables();
+    }
+    // What has been written into the shared tables is applied and told.
+    void pump_tables() {
+        for (auto news = link_.system.pump(); !news.empty(); news = link_.system.pump()) {
+            for (const auto& rows : news) {
+                gateway_->receive(HostId{link_.system.host()}, cluster::encode(rows).view());
+            }
+        }
     }
     void advance(milliseconds by) {
         for (milliseconds left = by; left.count() > 0; left -= milliseconds(100)) {
             clock_.advance(std::min(left, milliseconds(100)));
             gateway_->tick();
+            pump_tables();
         }
     }
 
@@ -206,6 +220,7 @@ protected:
         gateway_->handle(std::move(request), [answer](jupyter::HttpResponse response) {
             *answer = std::move(response);
         });
+        pump_tables();
         if (!*answer) {
             return {.status = 0, .content_type = {}, .headers = {}, .body = {}};  // comes later
         }
@@ -354,7 +369,6 @@ protected:
     gateway::OutputLimits outputs_;
     FakeClock clock_;
     FakeLink link_;
-    FakeStore store_;
     FakeWorkspace workspace_;
     std::uint64_t last_uuid_ = 0;
     std::unique_ptr<gateway::Gateway> gateway_;

@@ -1,0 +1,206 @@
+// Clients that come from another gateway: what they missed there is told first, and nothing twice.
+//
+// Their gateway has told the kernel's hosts how far each session has heard (Heard). When a session
+// comes here, it is kept waiting while the executor is asked for what it has not heard of the
+// running cell, and the leader for its cells that ended unheard (KernelService::recall).
+#include <algorithm>
+#include <utility>
+
+#include "gateway/kernel_channels.h"
+#include "jupyter/json_field.h"
+
+namespace nbos::gateway {
+namespace {
+
+constexpr std::chrono::seconds kPatience{5};
+
+}  // namespace
+
+// Whether a client of this gateway waits for its answer, or may come back for it.
+bool KernelChannels::is_client(const PendingCell& cell) const {
+    return !cell.foreign || !shared_.together() || clients_.knows(cell.session);
+}
+
+void KernelChannels::await_news(ClientId id, ClientTable::Client client) {
+    const auto session = client.session;
+    const bool here =
+        std::any_of(clients_.clients().begin(), clients_.clients().end(),
+                    [&session](const auto& other) { return other.second.is_of(session); });
+    if (here) {  // it hears everything already
+        clients_.open(id, std::move(client), missing());
+        return;
+    }
+    clients_.expect(session, now());
+    arriving_[id] = Arriving{.client = std::move(client), .deadline = now() + kPatience};
+    recalled_.insert(session);
+    shared_.actions.recall(kernel_, session,
+                           [this, alive = std::weak_ptr<bool>(alive_), id](const Status&) {
+                               if (!alive.expired()) {
+                                   arrive(id);
+                               }
+                           });
+}
+
+void KernelChannels::arrive(ClientId id) {
+    auto found = arriving_.extract(id);
+    if (found.empty()) {
+        return;
+    }
+    auto& arriving = found.mapped();
+    const auto session = arriving.client.session;
+    auto news = std::move(arriving.ended);
+    news.insert(news.end(), arriving.running.begin(), arriving.running.end());
+    clients_.keep_first(session, news, now());
+    arriving.client.mark = arriving.mark;
+    arriving.client.saw_busy = !arriving.mark.msg_id.empty();
+    clients_.open(id, std::move(arriving.client), missing());
+    ask_again(id);
+    send_marks(false);
+}
+
+void KernelChannels::end_arrivals() {
+    std::vector<ClientId> late;
+    for (const auto& [id, arriving] : arriving_) {
+        if (now() >= arriving.deadline) {
+            late.push_back(id);
+        }
+    }
+    for (const auto id : late) {
+        arrive(id);
+    }
+}
+
+void KernelChannels::close_all(std::uint16_t code, std::string_view reason) {
+    for (const auto& [id, arriving] : std::exchange(arriving_, {})) {
+        arriving.client.socket->close(code, reason);
+    }
+    clients_.close_all(code, reason);
+}
+
+// Told in another way.
+void KernelChannels::drop_kept(const std::string& session, const std::string& asked_by,
+                               const std::string& msg_id) {
+    clients_.drop_kept(session, [&](const jupyter::Message& message) {
+        const auto parent = jupyter::parse_header(message.parent_header);
+        return parent && parent->msg_id == msg_id && parent->session == asked_by;
+    });
+}
+
+std::vector<jupyter::Message> KernelChannels::unheard(const std::vector<jupyter::Message>& outputs,
+                                                      const std::string& last_heard) const {
+    const auto heard = std::find_if(outputs.begin(), outputs.end(), [&](const auto& output) {
+        return jupyter::string_field(output.header, "msg_id") == last_heard;
+    });
+    std::vector<jupyter::Message> news;
+    for (auto at = heard == outputs.end() ? outputs.begin() : heard + 1; at != outputs.end();
+         ++at) {
+        if (jupyter::string_field(at->header, "msg_type") == "status") {
+            continue;
+        }
+        for (auto& part : jupyter::split_stream(*at, shared_.stream_bytes_max,
+                                                [this] { return shared_.factory.new_uuid(); })) {
+            news.push_back(std::move(part));
+        }
+    }
+    return news;
+}
+
+void KernelChannels::catch_up(const cluster::CatchUp& news) {
+    const auto found = std::find_if(arriving_.begin(), arriving_.end(), [&news](const auto& one) {
+        return one.second.client.session == news.session;
+    });
+    if (found == arriving_.end()) {
+        return;  // it has gone again, or waited for too long
+    }
+    for (const auto& [asked_by, msg_id] : news.done) {
+        drop_kept(news.session, asked_by, msg_id);
+    }
+    if (news.msg_id.empty()) {
+        return;
+    }
+    auto* cell = cells_.find(news.asked_by, news.msg_id);
+    if (cell == nullptr && ended_.contains(news.asked_by, news.msg_id)) {
+        return;  // it has ended since: the leader tells that
+    }
+    if (cell == nullptr) {
+        cell =
+            &foreign_cell(news.asked_by, news.msg_id, made_up_header(news.asked_by, news.msg_id));
+    }
+    release_held(*cell, true);  // the others; for this one it is among what follows
+    drop_kept(news.session, news.asked_by, news.msg_id);
+    auto& arriving = found->second;
+    arriving.running.clear();
+    if (!news.knows_it_runs) {
+        arriving.running.push_back(shared_.factory.status(session_, cell->parent, "busy"));
+    }
+    const auto outputs = unheard(news.outputs, news.heard);
+    arriving.running.insert(arriving.running.end(), outputs.begin(), outputs.end());
+    for (const auto& output : news.outputs) {
+        cell->shown.add(jupyter::string_field(output.header, "msg_id"));
+    }
+    cell->heard[news.session].clear();  // and everything from here on
+    arriving.mark = {.asked_by = news.asked_by,
+                     .msg_id = news.msg_id,
+                     .output = news.outputs.empty()
+                                   ? std::string()
+                                   : jupyter::string_field(news.outputs.back().header, "msg_id"),
+                     .done = false};
+}
+
+// The end of a cell that this session asked for through another gateway, and has not heard.
+void KernelChannels::recalled(const cluster::CellEnded& ended) {
+    const auto& session = ended.recalled_by;
+    if (auto* cell = cells_.find(ended.session, ended.msg_id)) {
+        end_cell(*cell, ended);  // nobody here has heard it
+        return;
+    }
+    const auto arriving =
+        std::find_if(arriving_.begin(), arriving_.end(),
+                     [&session](const auto& one) { return one.second.client.session == session; });
+    // Its end came while the session waits, without what was before: then this is all of it.
+    const bool in_part =
+        arriving != arriving_.end() && arriving->second.mark.msg_id != ended.msg_id;
+    const bool answered = answered_here_.contains(ended.session, ended.msg_id);
+    if ((answered && !in_part) || !clients_.knows(session)) {
+        return;
+    }
+    ended_.add(ended.session, ended.msg_id);
+    answered_here_.add(ended.session, ended.msg_id);
+    drop_kept(session, ended.session, ended.msg_id);
+    const auto heard = ended.heard.find(session);
+    const auto& factory = shared_.factory;
+    const auto parent =
+        ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id);
+    std::vector<jupyter::Message> news;
+    if (heard == ended.heard.end()) {
+        news.push_back(factory.status(session_, parent, "busy"));
+    }
+    for (auto& output :
+         unheard(ended.outputs, heard == ended.heard.end() ? std::string() : heard->second)) {
+        news.push_back(std::move(output));
+    }
+    if (ended.reply) {
+        news.push_back(*ended.reply);
+    } else if (ended.ending == replica::Ending::kExecutorLost ||
+               ended.ending == replica::Ending::kResult) {
+        const auto why = lost_executor(ended.reason);
+        news.push_back(factory.error(session_, parent, "ExecutorLost", why));
+        news.push_back(factory.error_reply(jupyter::Channel::kShell, "execute_reply", session_,
+                                           parent, "ExecutorLost", why));
+    } else {
+        news.push_back(factory.aborted_reply(session_, parent));
+    }
+    news.push_back(factory.status(session_, parent, "idle"));
+    if (arriving != arriving_.end()) {
+        auto& before = arriving->second.ended;
+        before.insert(before.end(), news.begin(), news.end());
+    } else {
+        for (const auto& message : news) {
+            clients_.send_to_session(session, message);
+        }
+    }
+    tell_heard(session,
+               {.asked_by = ended.session, .msg_id = ended.msg_id, .output = {}, .done = true});
+}
+
+}  // namespace nbos::gateway
