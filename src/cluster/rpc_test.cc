@@ -65,7 +65,8 @@ CellEnded cell_ended() {
             .reason = "host-1 is gone",
             .reply = message("reply"),
             .outputs = {message("one"), message("two")},
-            .heard = {{"client", ""}, {"other", "o2"}}};
+            .heard = {{"client", ""}, {"other", "o2"}},
+            .recalled_by = "client"};
 }
 
 // One of each kind, in the order of the variant, with every field set.
@@ -89,7 +90,7 @@ std::vector<Rpc> examples() {
         kernel_status(),
         ReplicaGone{kKernel, ReplicaId{2}},
         Heard{kKernel, "s1", "s2", "m1", "o1", true},
-        Recall{13, kKernel, "s1"},
+        Recall{13, kKernel, "s1", true},
         ReadOutputs{14, kKernel, "s1", "m1"},
         CellOutputs{15,
                     kKernel,
@@ -98,6 +99,22 @@ std::vector<Rpc> examples() {
                     replica::Ending::kExecutorLost,
                     "host-1 is gone",
                     {message("one"), message("two")}},
+        WriteTable{
+            16, {{1, 2}, 3, {{{{"a", Index{4}}}, {{"a", Bytes::copy("1")}, {"b", std::nullopt}}}}}},
+        CatchUp{.kernel = kKernel,
+                .session = "s1",
+                .done = {{"s1", "m0"}},
+                .asked_by = "s2",
+                .msg_id = "m1",
+                .knows_it_runs = true,
+                .heard = "o1",
+                .outputs = {message("one")}},
+        TableRows{.everything = true,
+                  .base = Index{1},
+                  .index = Index{9},
+                  .rows = {{"a", Bytes::copy("1"), Index{4}}, {"b", std::nullopt, Index{9}}},
+                  .writers = {{{1, 2}, 3, {replica::TableOutcome::kConflict}}}},
+        ConnectedGateways{HostId{"host-1"}, {"gateway-1", "gateway-2"}},
     };
 }
 
@@ -202,7 +219,7 @@ TEST(Rpc, UnknownKindsVersionsAndEnumsAreRefused) {
     auto bytes = std::string(encode(Reply{}).view());
     ASSERT_TRUE(decode_rpc(bytes));
     auto version = bytes;
-    version[0] = 2;
+    version[0] = 3;
     EXPECT_FALSE(decode_rpc(version));
     auto kind = bytes;
     kind[1] = static_cast<char>(std::variant_size_v<Rpc>);
