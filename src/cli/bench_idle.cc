@@ -31,6 +31,7 @@ struct Figures {
     std::uint64_t bytes = 0;
     std::uint64_t anonymous_per_group = 0;  // on the host where it is most
     std::uint64_t heap_per_group = 0;
+    std::size_t asked_to_wake = 0;
     std::size_t woken = 0;
     double wake_p50_ms = 0;
     double wake_p99_ms = 0;
@@ -130,12 +131,14 @@ Status Bench::leave_alone(Figures& figures) {
 Status Bench::wake(Figures& figures) {
     std::vector<std::uint32_t> all;
     for (std::size_t n = 0; n < hosts_.size(); ++n) {  // one host after the other
+        std::uint64_t asked = 0;
         std::uint64_t count = 0;
         IdleReport ignored;
         if (!hosts_.write(n, static_cast<char>(IdleCommand::kWake)) ||
-            !hosts_.read(n, &count, sizeof count)) {
+            !hosts_.read(n, &asked, sizeof asked) || !hosts_.read(n, &count, sizeof count)) {
             return ended();
         }
+        figures.asked_to_wake += asked;
         const auto before = all.size();
         all.resize(before + count);
         if (!hosts_.read(n, all.data() + before, count * sizeof(std::uint32_t)) ||
@@ -237,11 +240,12 @@ void print(const Figures& f, const BenchIdleOptions& options) {
 void print_json(const Figures& f, const BenchIdleOptions& options) {
     fmt::print(
         R"({{"bench":"idle","groups":{},"seconds":{},"cpu_percent":{:.3f},"frames":{},"bytes":{},)"
-        R"("anonymous_bytes_per_group":{},"heap_bytes_per_group":{},"woken":{},)"
+        R"("anonymous_bytes_per_group":{},"heap_bytes_per_group":{},"asked_to_wake":{},"woken":{},)"
         R"("wake_p50_ms":{:.3f},"wake_p99_ms":{:.3f},"reelected":{},"reelected_s":{:.3f}}})"
         "\n",
         options.groups, options.seconds, f.cpu_percent, f.frames, f.bytes, f.anonymous_per_group,
-        f.heap_per_group, f.woken, f.wake_p50_ms, f.wake_p99_ms, f.reelected, f.reelected_s);
+        f.heap_per_group, f.asked_to_wake, f.woken, f.wake_p50_ms, f.wake_p99_ms, f.reelected,
+        f.reelected_s);
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ private:
     std::set<KernelId> serving_;  // have settled
     std::set<KernelId> leading_;
     std::vector<KernelId> to_wake_;
+    std::uint64_t asked_ = 0;  // how many those were: an election may have given a host fewer
     KernelId woken_;
     Instant woken_at_{};
     std::vector<std::uint32_t> samples_;
@@ -230,6 +231,7 @@ void Host::obey() {
             case IdleCommand::kWake:
                 to_wake_.assign(leading_.begin(), leading_.end());
                 to_wake_.resize(std::min<std::size_t>(to_wake_.size(), given_.wakes));
+                asked_ = to_wake_.size();
                 wake_next();
                 break;
             case IdleCommand::kReport:
@@ -279,6 +281,7 @@ void Host::wake_next() {
     woken_ = {};
     if (to_wake_.empty()) {
         const std::uint64_t count = samples_.size();
+        write_all(given_.to_parent, &asked_, sizeof asked_);
         write_all(given_.to_parent, &count, sizeof count);
         write_all(given_.to_parent, samples_.data(), count * sizeof(std::uint32_t));
         report();
