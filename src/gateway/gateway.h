@@ -65,6 +65,7 @@ public:
     void receive(const HostId& from, std::string_view rpc);
     void tick();
 
+    bool wants_body(const jupyter::HttpRequest& request) override;
     void handle(jupyter::HttpRequest request, Respond respond) override;
     std::variant<jupyter::HttpResponse, jupyter::WebSocketAccept> upgrade(
         const jupyter::HttpRequest& request) override;

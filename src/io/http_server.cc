@@ -233,8 +233,13 @@ private:
         }
         stream_.expires_after(server_->options_.request_max);
         auto request = request_value(parser_->get());
+        version_ = parser_->get().version();
         if (wants_websocket(request)) {
             upgrade(request);
+            return;
+        }
+        if (!parser_->is_done() && !server_->handler_->wants_body(request)) {
+            handle(std::move(request), false);
             return;
         }
         if (lower(request.header("expect")) == "100-continue") {
@@ -262,14 +267,16 @@ private:
         auto message = parser_->release();
         auto request = request_value(message);
         request.body = std::move(message.body());
+        handle(std::move(request), message.keep_alive() && !server_->stopped_);
+    }
+
+    void handle(jupyter::HttpRequest request, bool keep_alive) {
         const bool head = request.method == "HEAD";
-        const bool keep_alive = message.keep_alive() && !server_->stopped_;
         stream_.expires_never();
-        server_->handler_->handle(std::move(request),
-                                  [self = hold(), version = message.version(), head,
-                                   keep_alive](jupyter::HttpResponse response) {
-                                      self->respond(response, version, keep_alive, head);
-                                  });
+        server_->handler_->handle(std::move(request), [self = hold(), head, keep_alive](
+                                                          const jupyter::HttpResponse& response) {
+            self->respond(response, self->version_, keep_alive, head);
+        });
     }
 
     void refuse_unreadable(ErrorCode error) {
@@ -367,6 +374,7 @@ private:
     beast::flat_buffer buffer_;
     std::optional<Parser> parser_;
     std::optional<Response> response_;
+    unsigned version_ = 11;
     bool answered_ = false;
 };
 

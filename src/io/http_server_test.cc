@@ -41,6 +41,10 @@ public:
 
     explicit Echo(EventLoop& loop) : loop_(loop) {}
 
+    bool wants_body(const jupyter::HttpRequest& request) override {
+        return request.target != "/unwanted";
+    }
+
     void handle(jupyter::HttpRequest request, Respond respond) override {
         auto answer = [request, respond = std::move(respond)] {
             jupyter::HttpResponse response;
@@ -201,6 +205,23 @@ TEST_F(HttpServerTest, TooLargeAndUnreadableRequestsAreAnswered) {
     EXPECT_THAT(client.read_until("\r\n\r\n"), StartsWith("HTTP/1.1 100"));
     client.write("ok");
     EXPECT_THAT(client.read_until("POST / ok"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, ABodyThatNobodyWantsIsNotWaitedFor) {
+    for (const std::string expect : {"", "Expect: 100-continue\r\n"}) {
+        Client client(port_);
+        client.write("POST /unwanted HTTP/1.1\r\nHost: x\r\n" + expect +
+                     "Content-Length: 1000000\r\n\r\nbeginning");
+        const auto answer = client.read_all();
+        EXPECT_THAT(answer, StartsWith("HTTP/1.1 200"));
+        EXPECT_TRUE(answer.ends_with("POST /unwanted ")) << answer;
+        EXPECT_THAT(answer, HasSubstr("Connection: close"));
+    }
+    Client client(port_);
+    client.write("POST /unwanted HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    EXPECT_THAT(client.read_until("POST /unwanted "), HasSubstr("HTTP/1.1 200"));
+    client.write("GET /still HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_THAT(client.read_until("GET /still "), HasSubstr("HTTP/1.1 200"));
 }
 
 TEST_F(HttpServerTest, AWebSocketEchoesAnythingAndClosesInOrder) {

@@ -69,6 +69,9 @@ public:
     using Respond = std::function<void(HttpResponse)>;
 
     virtual ~HttpHandler() = default;
+    // Asked with the headers of a request that has a body. False: handle() gets it without its
+    // body, which is not read, and the connection ends with the answer.
+    virtual bool wants_body(const HttpRequest&) { return true; }
     // `respond` may be called later, once, on the same thread; also when the client has gone.
     virtual void handle(HttpRequest request, Respond respond) = 0;
     // A WebSocket handshake: accepted, or answered with a plain response.
