@@ -515,6 +515,22 @@ TEST_F(Channels, MalformedMessagesGetAClearErrorAndTheSocketStaysOpen) {
     EXPECT_THAT(cells_sent(), ElementsAre("h1 m1"));
 }
 
+TEST_F(Channels, HalfACharacterEndsItsRequestWithAnError) {
+    for (const bool v1 : {false, true}) {
+        auto client = connect(group_.kernel, "s1", v1);
+        client.send("shell", "execute_request", "m1", R"({"code": "'\ud800'"})");
+        EXPECT_THAT(client.take(),
+                    ElementsAre("iopub status busy < m1", "iopub error MalformedMessage < m1",
+                                "shell execute_reply error MalformedMessage < m1",
+                                "iopub status idle < m1"));
+        client.send("shell", "execute_request", "m2", R"({"code": "'\ud83d\ude00'"})");
+        EXPECT_THAT(cells_sent(), ElementsAre("h1 m2"));
+        tell("h1", end_of(group_, "s1", "m2"));
+        client.take();
+        client.drop();
+    }
+}
+
 TEST_F(Channels, ALongStreamIsSplitBetweenCharacters) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

@@ -104,13 +104,37 @@ void KernelChannels::receive(ClientId id, std::string_view payload, bool binary)
     if (!message) {
         log_warning("gateway", "kernel {}: a malformed message was dropped: {}",
                     kernel_.value.str(), message.error().what);
-        clients_.send(id, {},
-                      shared_.factory.error(session_, "{}", "MalformedMessage",
-                                            "a message was dropped: " + message.error().what),
-                      now());
+        refuse(id, payload, binary, protocol, message.error().what);
         return;
     }
     take(id, std::move(*message));
+}
+
+// Nobody is left waiting for an answer where it can be told what was asked.
+void KernelChannels::refuse(ClientId id, std::string_view payload, bool binary,
+                            jupyter::WsProtocol protocol, const std::string& why) {
+    const auto& factory = shared_.factory;
+    const auto say = [&](const jupyter::Message& message) {
+        clients_.send(id, {}, message, now());
+    };
+    std::string mended(payload);
+    const bool halves = jupyter::replace_lone_surrogates(mended);
+    const auto request = jupyter::decode_ws(mended, binary, protocol);
+    const auto header = request ? jupyter::parse_header(request->header) : std::nullopt;
+    constexpr std::string_view kRequest = "_request";
+    if (!halves || !header || !header->msg_type.ends_with(kRequest)) {
+        say(factory.error(session_, "{}", "MalformedMessage", "a message was dropped: " + why));
+        return;
+    }
+    constexpr std::string_view kName = "MalformedMessage";
+    constexpr std::string_view kHalf =
+        "the text holds half of a surrogate pair (like \\ud800), which is no character; remove it";
+    const auto type = header->msg_type.substr(0, header->msg_type.size() - kRequest.size());
+    say(factory.status(session_, request->header, "busy"));
+    say(factory.error(session_, request->header, kName, kHalf));
+    say(factory.error_reply(request->channel, type + "_reply", session_, request->header, kName,
+                            kHalf));
+    say(factory.status(session_, request->header, "idle"));
 }
 
 void KernelChannels::take(ClientId id, jupyter::Message message) {

@@ -142,6 +142,8 @@ private:
                                           const std::string& last_heard) const;
     void tell_heard(const std::string& session, const HeardMark& mark);
     bool is_client(const PendingCell& cell) const;
+    void refuse(ClientId id, std::string_view payload, bool binary, jupyter::WsProtocol protocol,
+                const std::string& why);
     void take(ClientId id, jupyter::Message message);
     void take_cell(ClientId id, jupyter::Message message, const jupyter::Header& header);
     void take_request(ClientId id, jupyter::Message message, jupyter::Header header);

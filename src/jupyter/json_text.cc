@@ -4,6 +4,7 @@
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/parse.hpp>
+#include <charconv>
 #include <cstdint>
 
 namespace nbos::jupyter {
@@ -102,7 +103,53 @@ std::size_t utf8_length(std::string_view text, std::size_t at) {
     return length;
 }
 
+// The code unit that the escape at `at` stands for; -1 where there is none.
+int escaped_unit(std::string_view text, std::size_t at) {
+    constexpr std::size_t kLength = 6;
+    if (at + kLength > text.size() || text[at] != '\\' || text[at + 1] != 'u') {
+        return -1;
+    }
+    unsigned unit = 0;
+    const auto* end = text.data() + at + kLength;
+    const auto parsed = std::from_chars(text.data() + at + 2, end, unit, 16);
+    return parsed.ec == std::errc() && parsed.ptr == end ? static_cast<int>(unit) : -1;
+}
+
+bool is_high_half(int unit) { return unit >= 0xD800 && unit < 0xDC00; }
+bool is_low_half(int unit) { return unit >= 0xDC00 && unit < 0xE000; }
+
 }  // namespace
+
+bool replace_lone_surrogates(std::string& text) {
+    constexpr std::size_t kEscape = 6;
+    bool found = false;
+    for (std::size_t at = 0; at < text.size();) {
+        const int unit = escaped_unit(text, at);
+        if (unit < 0) {
+            at += text[at] == '\\' ? 2 : 1;
+        } else if (is_high_half(unit) && is_low_half(escaped_unit(text, at + kEscape))) {
+            at += 2 * kEscape;
+        } else {
+            if (is_high_half(unit) || is_low_half(unit)) {
+                text.replace(at, kEscape, "\\ufffd");
+                found = true;
+            }
+            at += kEscape;
+        }
+    }
+    return found;
+}
+
+bool is_utf8(std::string_view text) {
+    for (std::size_t at = 0; at < text.size();) {
+        const auto length = utf8_length(text, at);
+        if (length == 0) {
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
 
 std::string json_quoted(std::string_view text) {
     std::string out = "\"";

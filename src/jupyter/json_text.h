@@ -8,8 +8,14 @@
 
 namespace nbos::jupyter {
 
+bool is_utf8(std::string_view text);
+
 // `text` as a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD.
 std::string json_quoted(std::string_view text);
+
+// Puts \ufffd for every escape of half a surrogate pair without its other half: \ud800. JSON allows
+// them in its grammar, and our parser does not take them. Nothing moves. False: there was none.
+bool replace_lone_surrogates(std::string& text);
 
 bool is_json_object(std::string_view text);  // whole, and nested at most 512 deep
 
