@@ -39,6 +39,25 @@ std::optional<std::uint32_t> whole_number(std::string_view text, std::uint32_t m
     return whole && value <= max ? std::optional(value) : std::nullopt;
 }
 
+// What execve would refuse, long after the kernel was promised.
+Status check_environment(const std::map<std::string, std::string>& env) {
+    for (const auto& [name, value] : env) {
+        const bool named = !name.empty() && name.find('=') == std::string::npos &&
+                           name.find('\0') == std::string::npos;
+        if (!named) {
+            return Error{
+                Errc::kInvalid, Certainty::kDidNotHappen,
+                "env has the name '" + name.substr(0, 100) +
+                    "', which no variable can have: it must not be empty nor hold = or NUL"};
+        }
+        if (value.find('\0') != std::string::npos) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "the value of " + name.substr(0, 100) + " in env holds a NUL"};
+        }
+    }
+    return ok();
+}
+
 }  // namespace
 
 std::string Gateway::kernel_json(const Kernel& kernel) const {
@@ -177,6 +196,9 @@ Result<KernelRequest> Gateway::kernel_request(const std::string& spec, const std
                                               std::map<std::string, std::string> env) const {
     KernelRequest request;
     request.spec = spec;
+    if (auto good = check_environment(env); !good) {
+        return good.error();
+    }
     // Clients of a gateway can only name an id through the environment.
     const auto wanted = kernel_id.empty() ? env["KERNEL_ID"] : kernel_id;
     env.erase("KERNEL_ID");

@@ -124,13 +124,27 @@ TEST_F(Rest, BadBodiesAreAnswered400) {
     all_up();
     for (const std::string body :
          {"{", "[]", "17", R"({"env": {"A": 1}})", R"({"env": []})", R"({"kernel_id": "x"})",
-          R"({"env": {"KERNEL_REPLICAS": "2"}})"}) {
+          R"({"env": {"KERNEL_REPLICAS": "2"}})", R"({"env": {"": "x"}})",
+          R"({"env": {"A=B": "x"}})", R"({"env": {"A\u0000": "x"}})",
+          R"({"env": {"A": "x\u0000"}})"}) {
         const auto answer = rest("POST", "/api/kernels", body);
         EXPECT_EQ(400, answer.status) << body;
         EXPECT_NE("", jupyter::string_field(answer.body, "message")) << body;
     }
     EXPECT_EQ(0U, starts().size());
     EXPECT_EQ(404, rest("POST", "/api/kernels", R"({"name": "fortran"})").status);
+}
+
+TEST_F(Rest, OnlyWhoHasTheTokenSendsABody) {
+    jupyter::HttpRequest request{
+        .method = "POST", .target = "/api/kernels", .headers = {}, .body = {}};
+    EXPECT_FALSE(gateway_->wants_body(request));
+    request.headers = {{"authorization", "token wrong"}};
+    EXPECT_FALSE(gateway_->wants_body(request));
+    request.headers = {{"authorization", "token secret"}};
+    EXPECT_TRUE(gateway_->wants_body(request));
+    request.target = "/%";
+    EXPECT_FALSE(gateway_->wants_body(request));
 }
 
 TEST_F(Rest, TooFewHostsIs503WithHowMany) {
