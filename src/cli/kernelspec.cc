@@ -133,10 +133,24 @@ Status install(const Given& given, const fs::path& folder) {
         return said(Errc::kInvalid,
                     given.gateway + " is no gateway's address; give http://HOST:PORT");
     }
+    // A kernelspec is readable by everybody, and the relay's command line comes from it.
+    if (given.gateway.find("/t/") != std::string::npos ||
+        given.gateway.find_first_of("?@") != std::string::npos) {
+        return said(Errc::kInvalid,
+                    "the gateway's address must not hold a token: give http://HOST:PORT, and the "
+                    "token with --token-file FILE or in NBOS_TOKEN");
+    }
+    std::error_code error;
+    if (!given.token_file.empty() && !fs::is_regular_file(given.token_file, error)) {
+        return said(Errc::kInvalid,
+                    given.token_file + " is no file; write the gateway's token to it");
+    }
+    if (!jupyter::is_utf8(given.display_name)) {
+        return said(Errc::kInvalid, "--display-name is not UTF-8");
+    }
     if (auto free = check_free(folder); !free) {
         return free;
     }
-    std::error_code error;
     fs::create_directories(folder, error);
     if (error) {
         return said(Errc::kIo, fmt::format("cannot make {}: {}", folder.string(), error.message()));

@@ -385,14 +385,16 @@ def kernelspec(*arguments, **environment):
 
 
 def test_a_kernelspec_comes_and_goes(tmp_path):
+    token = tmp_path / "t"
+    token.write_text("secret")
     done = kernelspec("install", "--name", "cluster-a", "--display-name", "Cluster A", "--gateway",
-                      "http://10.0.0.7:8889", "--spec", "python3", "--token-file", "t",
+                      "http://10.0.0.7:8889", "--spec", "python3", "--token-file", token,
                       JUPYTER_DATA_DIR=str(tmp_path))
     folder = tmp_path / "kernels" / "cluster-a"
     assert done.returncode == 0 and str(folder) in done.stdout
     spec = json.loads((folder / "kernel.json").read_text())
     assert spec["argv"][1:] == ["kernel-relay", "-f", "{connection_file}", "--gateway",
-                                "http://10.0.0.7:8889", "--token-file", str(os.path.abspath("t")),
+                                "http://10.0.0.7:8889", "--token-file", str(token),
                                 "--spec", "python3"]
     assert os.access(spec["argv"][0], os.X_OK) and os.path.isabs(spec["argv"][0])
     assert (spec["display_name"], spec["language"], spec["interrupt_mode"]) == (
@@ -410,6 +412,11 @@ def test_a_kernelspec_comes_and_goes(tmp_path):
     (["install", "--prefix", "/nonexistent"], "is no directory"),
     (["install", "--user", "--prefix", "/"], "not both"),
     (["install", "--gateway", "10.0.0.7"], "http://HOST:PORT"),
+    (["install", "--gateway", "http://10.0.0.7:1/t/secret"], "must not hold a token"),
+    (["install", "--gateway", "http://me:secret@10.0.0.7:1"], "must not hold a token"),
+    (["install", "--gateway", "http://10.0.0.7:1/?token=secret"], "must not hold a token"),
+    (["install", "--token-file", "/nonexistent"], "is no file"),
+    (["install", "--display-name", "\udcff"], "not UTF-8"),
     (["install", "--name", "theirs"], "choose another --name"),
     (["remove", "--name", "theirs"], "not removed"),
     (["remove", "--name", "none"], "jupyter kernelspec list"),
