@@ -70,7 +70,9 @@ class Link:
             try:
                 while self._serve(frames.receive(self._sock)):
                     pass
-            except (OSError, ValueError, frames.FrameError) as error:
+            except OSError:
+                pass  # the agent is gone; another one comes, or the grace ends
+            except (ValueError, frames.FrameError) as error:
                 os.write(2, f"nbos_kernel: the agent's socket failed: {error}\n".encode())
             if not self._wait_for_agent():
                 # No clean-up hooks: user code registered them, and they belong to the one executor's

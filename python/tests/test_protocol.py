@@ -349,6 +349,7 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
         repeated.append(frames.receive(link))
     texts = [body for kind, header, body in repeated if kind == frames.MESSAGE]
     assert b'"a\\n"' in b"".join(texts)
+    assert b"nbos_kernel:" not in b"".join(texts)     # what the link says is no output of the cell
     assert repeated[-1][1]["msg_id"] == msg_id
     frames.send(link, frames.SHUTDOWN, {})
     assert agent.report()["token"] == python.token
