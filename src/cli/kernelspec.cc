@@ -15,6 +15,7 @@
 #include "cli/running_cluster.h"
 #include "gateway/kernelspecs.h"
 #include "io/http_client.h"
+#include "jupyter/json_text.h"
 #include "local/files.h"
 
 namespace nbos::cli {
@@ -129,16 +130,16 @@ Status check_free(const fs::path& folder) {
 }
 
 Status install(const Given& given, const fs::path& folder) {
-    if (!given.gateway.empty() && !io::parse_http_url(given.gateway)) {
-        return said(Errc::kInvalid,
-                    given.gateway + " is no gateway's address; give http://HOST:PORT");
-    }
     // A kernelspec is readable by everybody, and the relay's command line comes from it.
     if (given.gateway.find("/t/") != std::string::npos ||
         given.gateway.find_first_of("?@") != std::string::npos) {
         return said(Errc::kInvalid,
                     "the gateway's address must not hold a token: give http://HOST:PORT, and the "
                     "token with --token-file FILE or in NBOS_TOKEN");
+    }
+    if (!given.gateway.empty() && !io::parse_http_url(given.gateway)) {
+        return said(Errc::kInvalid,
+                    given.gateway + " is no gateway's address; give http://HOST:PORT");
     }
     std::error_code error;
     if (!given.token_file.empty() && !fs::is_regular_file(given.token_file, error)) {
