@@ -318,3 +318,14 @@ class NetnsCluster(Cluster):
                 return next((pid for pid in below(machine.process.pid)
                              if pids_of(pid)[-1] == told["pid"]), None)
         return None
+
+
+@contextlib.contextmanager
+def running(folder, logs):
+    """A cluster below `folder` that is up; its logs are kept in `logs`, whatever happens."""
+    cluster = NetnsCluster(folder)
+    try:
+        yield cluster.up()
+    finally:
+        cluster.keep_logs(logs)
+        cluster.down()

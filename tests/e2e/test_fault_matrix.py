@@ -59,12 +59,8 @@ def folder():
 def machines(folder):
     if netns.why_not():
         pytest.skip(netns.why_not())
-    cluster = netns.NetnsCluster(folder / "c")
-    try:
-        yield cluster.up()
-    finally:
-        cluster.keep_logs(OUTPUT / "logs")
-        cluster.down()
+    with netns.running(folder / "c", OUTPUT / "logs") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,9 @@ def machines():
         pytest.skip("hosts that can be cut off need what this machine lacks: " + netns.why_not())
     assert Path(CHECKER).exists(), f"{CHECKER} is not built: cmake --build --preset release"
     folder = Path(tempfile.mkdtemp(prefix="nbos-hist-"))  # short: sockets are below it
-    cluster = netns.NetnsCluster(folder / "c")
-    try:
-        yield cluster.up()
-    finally:
-        cluster.keep_logs(OUTPUT / "logs")
-        cluster.down()
-        shutil.rmtree(folder, ignore_errors=True)
+    with netns.running(folder / "c", OUTPUT / "logs") as cluster:
+        yield cluster
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_kernels(cluster, ledger):
