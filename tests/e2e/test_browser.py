@@ -56,11 +56,13 @@ class Person:
     def _read(self):
         for line in self.process.stdout:
             self.lines.put(line)
+        self.lines.put("the browser has ended")
 
     def step(self, name):
         said = self.lines.get(timeout=150)
         got = json.loads(said) if said.startswith("{") else {"step": said}
-        assert got["step"] == name, got
+        if got["step"] != name:  # in full: a failure far away has to be understood from it
+            pytest.fail(f"the browser is not at {name}: {json.dumps(got, indent=1)}")
         return got
 
     def go_on(self):

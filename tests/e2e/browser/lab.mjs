@@ -19,11 +19,47 @@ export function say(step, more = {}) {
   console.log(JSON.stringify({ step, ...more }));
 }
 
+// The newest kinds of kernel messages to (>) and from (<) kernels, for a failure's report.
+function listen(page) {
+  const heard = [];
+  const note = (way, payload) => {
+    const kind = /"msg_type": ?"([a-z_]+)"/.exec(String(payload))?.[1] ?? 'a frame';
+    const state = /"execution_state": ?"([a-z]+)"/.exec(String(payload))?.[1] ?? '';
+    heard.push(`${way} ${kind} ${state}`.trim());
+    heard.splice(0, heard.length - 40);
+  };
+  page.on('websocket', (socket) => {
+    const where = new URL(socket.url()).pathname;
+    if (where.endsWith('/channels')) {
+      heard.push(`open ${where}`);
+      socket.on('framesent', ({ payload }) => note('>', payload));
+      socket.on('framereceived', ({ payload }) => note('<', payload));
+      socket.on('close', () => heard.push(`close ${where}`));
+    }
+  });
+  return heard;
+}
+
+// What a person would see of the notebook and over it.
+async function look(page) {
+  const texts = (selector) => page.locator(selector).allInnerTexts().catch(() => []);
+  const status = page.locator('.jp-Notebook-ExecutionIndicator').first();
+  return {
+    status: await status.getAttribute('data-status', { timeout: 1000 }).catch(() => 'none'),
+    prompts: await texts('.jp-InputPrompt'),
+    cells: await texts('.jp-Notebook .cm-content'),
+    outputs: await texts('.jp-OutputArea-output'),
+    dialogs: await texts('.jp-Dialog'),
+    notices: await texts('.jp-toast, .Toastify__toast'),
+  };
+}
+
 // Runs `story(page, tools)`; a failure is a step named failed, with a picture.
 export async function tell(story) {
   const browser = await chromium.launch({ executablePath: NBOS_CHROMIUM, args: FLAGS });
   const page = await browser.newPage({ viewport: { width: 1200, height: 720 } });
   page.setDefaultTimeout(LIMIT_MS);
+  const heard = listen(page);
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const tools = {
     goOn: () => lines.next(),
@@ -37,8 +73,8 @@ export async function tell(story) {
   try {
     await story(page, tools);
   } catch (error) {
-    await tools.shot('failure');
-    say('failed', { error: String(error?.stack ?? error) });
+    await tools.shot('failure').catch(() => {});
+    say('failed', { error: String(error?.stack ?? error), page: await look(page), heard });
     process.exitCode = 1;
   } finally {
     await browser.close();
