@@ -97,11 +97,16 @@ export async function untilStatus(page, status) {
   await page.locator(`.jp-Notebook-ExecutionIndicator[data-status="${status}"]`).first().waitFor();
 }
 
-// The cell with this number: typed into the last one and run.
+// Types `code` into the last cell and runs it. JupyterLab moves the focus when a kernel or an
+// extension comes up: what is typed in that moment is lost, and a person would type it again.
 export async function startCell(page, code) {
-  await page.locator('.jp-Notebook .jp-CodeCell .cm-content').last().click();
-  await page.keyboard.insertText(code);
-  await page.keyboard.press('Shift+Enter');
+  const editor = page.locator('.jp-Notebook .jp-CodeCell .cm-content').last();
+  const [firstLine] = code.split('\n');
+  do {
+    await editor.click();
+    await page.keyboard.insertText(code);
+  } while (!(await editor.innerText()).includes(firstLine));
+  await editor.press('Shift+Enter');
 }
 
 export function cellNumbered(page, number) {
