@@ -73,6 +73,7 @@ void Agent::drop_stopped() {
             return false;
         }
         entry.second->stop();
+        interpreters_.discard_survivors(entry.first, entry.second->self());
         gateways_.send(cluster::ReplicaGone{entry.first, entry.second->self()});
         return true;
     });
@@ -185,6 +186,7 @@ void Agent::handle(const cluster::StopReplica& request) {
         groups_.remove(GroupId{request.kernel.value});
         gateways_.send(cluster::ReplicaGone{request.kernel, request.replica});
     }
+    interpreters_.discard_survivors(request.kernel, request.replica);
     gateways_.send(cluster::Reply{.request = request.request});
 }
 

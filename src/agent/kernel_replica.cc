@@ -143,6 +143,7 @@ void KernelReplica::apply(const raft::Entry& entry) {
         }
     }
     settle_survivor();
+    answer_interrupts();
     pump_submits();
     pump_proposals();
     claim_next();

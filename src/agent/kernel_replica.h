@@ -150,6 +150,8 @@ private:
     std::optional<ReplicaId> executor() const;
     void step_member_change();
     void answer_restarts();
+    void answer_interrupts();
+    void ask_elsewhere(std::uint64_t request);
     void compact_when_due();
     void changed();  // the status may have changed: tell the gateways if it has
     cluster::KernelStatus status() const;
@@ -188,7 +190,8 @@ private:
     std::optional<Instant> idle_since_;      // the interpreter, with its cell not complete
     std::deque<jupyter::Message> waiting_;
     HeardMarks marks_;
-    std::map<std::uint64_t, std::string> restarts_;  // request -> session
+    std::map<std::uint64_t, std::string> restarts_;             // request -> session
+    std::map<std::uint64_t, std::set<CellNumber>> interrupts_;  // request -> cells that waited
     std::optional<MemberChange> member_change_;
     bool wants_lead_ = false;
     Instant wants_lead_until_{};

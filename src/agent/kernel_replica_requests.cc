@@ -25,16 +25,44 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
     }
 }
 
+// The cell that runs here by a signal, those that wait through the log. Else the gateway asks
+// again, by then perhaps elsewhere: another replica runs one, or is about to lose it; some are on
+// their way into the log; or no majority is heard, and what is proposed now would be done long
+// after whoever asked has been refused.
 void KernelReplica::handle(const cluster::Interrupt& request) {
     if (run_ && started_ && interpreter_.id()) {
         run_->interrupted();
         ports_.interpreters.interrupt(*interpreter_.id());
-    } else if (!machine_.standing()) {
+        reply(request.request, ok());
+    } else if (machine_.standing() || !submits_.empty() || !hears_majority()) {
+        ask_elsewhere(request.request);
+    } else {
+        auto& cells = interrupts_[request.request];
         for (const auto& cell : machine_.queue()) {
+            cells.insert(cell.number);
             propose(replica::Cancel{cell.number, "interrupted while it waited"});
         }
+        answer_interrupts();
     }
-    reply(request.request, ok());
+}
+
+void KernelReplica::answer_interrupts() {
+    std::erase_if(interrupts_, [this](const auto& wish) {
+        const auto& queue = machine_.queue();
+        const bool waits = std::any_of(queue.begin(), queue.end(), [&wish](const auto& cell) {
+            return wish.second.contains(cell.number);
+        });
+        if (!waits) {
+            reply(wish.first, ok());
+        } else if (machine_.standing()) {  // one of them has begun before it was cancelled
+            ask_elsewhere(wish.first);
+        }
+        return !waits || machine_.standing();
+    });
+}
+
+void KernelReplica::ask_elsewhere(std::uint64_t request) {
+    reply(request, Error{.code = Errc::kNotLeader, .what = "not here, or not now"});
 }
 
 void KernelReplica::handle(const cluster::Restart& request) {

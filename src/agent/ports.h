@@ -84,6 +84,9 @@ public:
     virtual void interrupt(InterpreterId id) = 0;  // SIGINT
     virtual void crash(InterpreterId id) = 0;      // SIGKILL; its end is reported as any other
     virtual void discard(InterpreterId id) = 0;    // SIGKILL; nothing of it is reported any more
+    // The replica has left this host: what outlived an earlier agent for it, and was not claimed
+    // by start(), ends.
+    virtual void discard_survivors(KernelId, ReplicaId) {}
 };
 
 // What interpreters report, on the loop thread.

@@ -139,8 +139,7 @@ TEST_F(Channels, ALostExecutorIsAnErrorThatSaysWhatWasKept) {
 
 TEST_F(Channels, CellsThatNeverRanAreAborted) {
     auto client = connect(group_.kernel, "s1");
-    for (const auto ending :
-         {replica::Ending::kCancelled, replica::Ending::kAborted, replica::Ending::kReset}) {
+    for (const auto ending : {replica::Ending::kCancelled, replica::Ending::kAborted}) {
         const auto id = "m" + std::to_string(static_cast<int>(ending));
         client.execute(id);
         auto ended = end_of(group_, "s1", id);
@@ -151,6 +150,26 @@ TEST_F(Channels, CellsThatNeverRanAreAborted) {
                     ElementsAre("iopub status busy < " + id, "shell execute_reply aborted < " + id,
                                 "iopub status idle < " + id));
     }
+}
+
+TEST_F(Channels, ARestartEndsTheCellThatRanWithAnErrorOfItsOwn) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    client.execute("m2");
+    started(group_, "h1", "s1", "m1");
+    client.take();
+    for (const auto& [id, ending] :
+         {std::pair{"m1", replica::Ending::kReset}, std::pair{"m2", replica::Ending::kCancelled}}) {
+        auto ended = end_of(group_, "s1", id);
+        ended.reply.reset();
+        ended.ending = ending;
+        tell("h1", ended);
+    }
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub error KernelRestarted < m1",
+                            "shell execute_reply error KernelRestarted < m1",
+                            "iopub status idle < m1", "iopub status busy < m2",
+                            "shell execute_reply aborted < m2", "iopub status idle < m2"));
 }
 
 TEST_F(Channels, WhatIsMissedIsReplayedToTheSameSessionOnly) {
@@ -428,7 +447,7 @@ TEST_F(Channels, AnInterruptRequestGoesToTheExecutor) {
                             "iopub status idle < i1"));
 }
 
-TEST_F(Channels, ARestartAbortsWhatWaitedAndHoldsWhatComesMeanwhile) {
+TEST_F(Channels, ARestartEndsWhatWaitedAndHoldsWhatComesMeanwhile) {
     auto client = connect(group_.kernel, "s1");
     client.execute("old");
     cells_sent();
@@ -452,9 +471,10 @@ TEST_F(Channels, ARestartAbortsWhatWaitedAndHoldsWhatComesMeanwhile) {
     report(group_);  // the new incarnation's reports come before the answer
     tell("h1", cluster::Reply{.request = restarts[0].second.request});
     EXPECT_EQ(200, answered);
-    EXPECT_THAT(client.take(),
-                ElementsAre("iopub status busy < old", "shell execute_reply aborted < old",
-                            "iopub status idle < old"));
+    EXPECT_THAT(
+        client.take(),
+        ElementsAre("iopub status busy < old", "iopub error KernelRestarted < old",
+                    "shell execute_reply error KernelRestarted < old", "iopub status idle < old"));
     EXPECT_THAT(cells_sent(), ElementsAre("h1 new"));
     started(group_, "h1", "s1", "new");
     ASSERT_EQ(1U, client.socket->messages.size());

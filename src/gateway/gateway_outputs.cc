@@ -24,8 +24,9 @@ std::string_view state_name(const cluster::CellOutputs& outputs) {
             return "lost";
         case replica::Ending::kCancelled:
             return "cancelled";
-        case replica::Ending::kAborted:
         case replica::Ending::kReset:
+            return "restarted";
+        case replica::Ending::kAborted:
             break;
     }
     return "aborted";

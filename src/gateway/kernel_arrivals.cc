@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/cell_answer.h"
 #include "gateway/kernel_channels.h"
 #include "jupyter/json_field.h"
 
@@ -181,12 +182,10 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
     }
     if (ended.reply) {
         news.push_back(*ended.reply);
-    } else if (ended.ending == replica::Ending::kExecutorLost ||
-               ended.ending == replica::Ending::kResult) {
-        const auto why = lost_executor(ended.reason);
-        news.push_back(factory.error(session_, parent, "ExecutorLost", why));
+    } else if (const auto failure = failure_of(ended)) {
+        news.push_back(factory.error(session_, parent, failure->ename, failure->evalue));
         news.push_back(factory.error_reply(jupyter::Channel::kShell, "execute_reply", session_,
-                                           parent, "ExecutorLost", why));
+                                           parent, failure->ename, failure->evalue));
     } else {
         news.push_back(factory.aborted_reply(session_, parent));
     }

@@ -383,6 +383,12 @@ void KernelChannels::pump() {
 // log already is void there.
 void KernelChannels::pump_cells(const HostId& target) {
     constexpr std::chrono::seconds kAskForEnd{5};
+    if (view_.queued() == 0) {
+        after_old_ones_ = false;
+    }
+    if (after_old_ones_) {
+        return;
+    }
     const auto connection = shared_.hosts.connection(target);
     std::vector<PendingCell*> before;
     for (auto& cell : cells_.all()) {

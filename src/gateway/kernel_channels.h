@@ -85,13 +85,17 @@ public:
     void interpreter_lost(const HostId& host);
     void interrupted();  // nobody waits for input any more
 
-    // While a restart is under way nothing is sent; what was asked before it ends as aborted.
+    // While a restart is under way nothing is sent; what was asked before it ends without a result.
     void begin_restart();
     void end_restart(const std::string& session);
     void abandon_restart();             // it failed: go on as before
     void fail(const std::string& why);  // it cannot start: everything is answered with an error
     void shut_down();                   // for good: what waits is answered, sockets are closed
     void park();                        // the same, and it can be opened again
+    void take_up();                     // it is
+    // Why its cells cannot go on now, told in the first one that waits; empty: nothing is in the
+    // way.
+    void hold_up(const std::string& why);
     void name_spec(const std::string& spec) { spec_ = spec; }
     bool failed() const { return !failure_.empty(); }
     const std::string& failure() const { return failure_; }
@@ -166,6 +170,7 @@ private:
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
     void say_busy(PendingCell& cell);
+    void take_back_why_it_waits(PendingCell& cell);  // kernel_waits.cc
     void show_output(PendingCell& cell, const std::string& id, const std::string& type,
                      const jupyter::Message& output);
     void deliver(PendingCell& cell, const HeldOutput& output);
@@ -226,6 +231,8 @@ private:
     replica::Fence fence_;                     // the highest seen
     std::uint32_t stale_queued_ = 0;           // reported before the last end of a cell
     bool restarting_ = false;
+    bool after_old_ones_ = false;  // taken up again: cells of the time before may still be ending
+    std::optional<Instant> held_up_since_;
     std::string failure_;  // why it is dead
     std::chrono::microseconds last_activity_{};
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for answers that come late

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "gateway/cell_answer.h"
 #include "gateway/kernel_channels.h"
 #include "jupyter/json_field.h"
 #include "jupyter/json_text.h"
@@ -228,6 +229,7 @@ void KernelChannels::say_busy(PendingCell& cell) {
     for (auto& [id, client] : clients_.clients()) {
         client.saw_busy = true;
     }
+    take_back_why_it_waits(cell);
     say_notice(cell);
     note_heard(cell, {}, false);
 }
@@ -330,9 +332,8 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
             clients_.send(cell.client, cell.session, *ended.reply, now());
         }
         broadcast(shared_.factory.status(session_, cell.parent, "idle"));
-    } else if (ended.ending == replica::Ending::kExecutorLost ||
-               ended.ending == replica::Ending::kResult) {
-        answer_failed_cell(cell, "ExecutorLost", lost_executor(ended.reason));
+    } else if (const auto failure = failure_of(ended)) {
+        answer_failed_cell(cell, failure->ename, failure->evalue);
     } else {
         say_busy(cell);
         if (answers) {
@@ -399,6 +400,7 @@ void KernelChannels::interpreter_lost(const HostId& host) {
 }
 
 // The kernel was restarted, by us or by someone else: what was asked before ends without a result.
+// The hosts have told of most cells; of these they had no way to.
 void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
     if (!incarnation_ || incarnation <= *incarnation_) {
         return;
@@ -411,10 +413,14 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
         }
     }
     for (auto* cell : old) {
-        end_cell(*cell, cluster::CellEnded{.kernel = kernel_,
-                                           .session = cell->session,
-                                           .msg_id = cell->msg_id,
-                                           .ending = replica::Ending::kReset});
+        const bool may_have_begun = cell->busy || !cell->sent_to.value.empty();
+        const auto told = cell->held_end;  // its outputs were waited for
+        end_cell(*cell, told.value_or(cluster::CellEnded{
+                            .kernel = kernel_,
+                            .session = cell->session,
+                            .msg_id = cell->msg_id,
+                            .ending = may_have_begun ? replica::Ending::kReset
+                                                     : replica::Ending::kCancelled}));
     }
     stdin_host_.reset();
     close_comms(comms_.take_all(), "");
@@ -471,13 +477,27 @@ void KernelChannels::answer_all(const std::string& why) {
 }
 
 void KernelChannels::shut_down() {
-    answer_all("the kernel was shut down");
-    close_all(1000, "the kernel was shut down");
+    constexpr std::string_view kWhy = "the kernel was shut down";
+    failure_ = kWhy;
+    while (!cells_.empty()) {
+        const auto cell = cells_.take(cells_.all().front());
+        const bool may_have_begun = cell.busy || cell.foreign || !cell.sent_to.value.empty();
+        ended_.add(cell.session, cell.msg_id);
+        answer_failed_cell(
+            cell, "KernelFailed",
+            fmt::format("{}{}", kWhy,
+                        may_have_begun ? " before this cell ended; how far it came is not known"
+                                       : "; this cell was not run"));
+    }
+    answer_all(std::string(kWhy));
+    close_all(1000, kWhy);
 }
 
 void KernelChannels::park() {
     shut_down();
     failure_.clear();
 }
+
+void KernelChannels::take_up() { after_old_ones_ = true; }
 
 }  // namespace nbos::gateway

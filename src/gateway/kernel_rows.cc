@@ -93,7 +93,7 @@ void KernelService::park(KernelId id, const std::string& path, Done done) {
         return;
     }
     if (kernel->channels.busy(kernel->view.queued())) {
-        interrupt(id, [](const Status&) {});  // nobody waits for it any more
+        quieten(*kernel);
     }
     const auto until = ports_.clock.wall() + options_.parked_for;
     leave(
@@ -188,6 +188,7 @@ void KernelService::take_open(KernelId id, const KernelRow& row) {
     }
     if (row.state == KernelRow::State::kOpen && kernel->parked) {
         kernel->parked.reset();
+        kernel->channels.take_up();
         log_info("gateway", "kernel {} is taken up again", id.value.str());
     }
 }
@@ -247,6 +248,9 @@ void KernelService::look_after(bool long_settled) {
 }
 
 void KernelService::look_after(Kernel& kernel) {
+    if (kernel.parked && kernel.view.queued() > 0) {
+        quieten(kernel);  // what was asked before it was shut down must not run when it is back
+    }
     if (kernel.row_is_written) {
         return;
     }

@@ -56,6 +56,13 @@ std::string Kernel::reason() const {
     return {};
 }
 
+Error Kernel::no_majority(Certainty certainty, std::string_view what_now) const {
+    return {Errc::kExhausted, certainty,
+            fmt::format("{} of the {} hosts of this kernel cannot be reached, and it needs a "
+                        "majority; {}",
+                        hosts_away(), membership().voters.size(), what_now)};
+}
+
 std::size_t Kernel::hosts_away() const {
     const auto& members = membership();
     return static_cast<std::size_t>(
@@ -260,6 +267,13 @@ void KernelService::interrupt(KernelId id, Done done) {
         return;
     }
     interrupted->channels.interrupted();
+    const bool known = !interrupted->membership().voters.empty();
+    if (known && interrupted->lacks_majority() && !interrupted->view.runs_a_cell()) {
+        done(interrupted->no_majority(Certainty::kDidNotHappen,
+                                      "nothing was interrupted: cells that wait go on waiting, and "
+                                      "can be interrupted when the hosts are back"));
+        return;
+    }
     const auto route = [this, id]() -> std::optional<HostId> {
         const auto* kernel = find(id);
         if (kernel == nullptr) {
@@ -271,6 +285,22 @@ void KernelService::interrupt(KernelId id, Done done) {
     ports_.calls.call(
         route, [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },
         ports_.clock.now(), options_.interrupt_timeout, std::move(done));
+}
+
+// Nobody waits any more for what it runs. One signal for each cell: it may be cleaning up.
+void KernelService::quieten(Kernel& kernel) {
+    const auto* best = kernel.view.best();
+    const auto after = best == nullptr ? Sequence{} : best->sequence;
+    if (kernel.being_quieted || (kernel.quieted == after && kernel.view.runs_a_cell())) {
+        return;
+    }
+    kernel.being_quieted = true;
+    interrupt(kernel.id, [this, id = kernel.id, after](const Status& status) {
+        if (auto* quiet = find(id)) {
+            quiet->being_quieted = false;
+            quiet->quieted = status ? std::optional(after) : std::nullopt;
+        }
+    });
 }
 
 void KernelService::restart(KernelId id, Done done) {
@@ -329,12 +359,10 @@ void KernelService::give_up_restarts() {
         kernel->channels.abandon_restart();
         answer_restarts(
             *kernel,
-            Error{Errc::kExhausted, begun ? Certainty::kUnknown : Certainty::kDidNotHappen,
-                  fmt::format("{} of the {} hosts of this kernel cannot be reached, and it needs a "
-                              "majority; {}",
-                              kernel->hosts_away(), kernel->membership().voters.size(),
-                              begun ? "whether it was restarted is not known"
-                                    : "it was not restarted: try again when they are back")});
+            begun
+                ? kernel->no_majority(Certainty::kUnknown, "whether it was restarted is not known")
+                : kernel->no_majority(Certainty::kDidNotHappen,
+                                      "it was not restarted: try again when they are back"));
         return;  // an answer may have ended a kernel; the others at the next tick
     }
 }
@@ -420,6 +448,8 @@ void KernelService::tick(bool settled, bool acts) {
     ended_.clear();
     give_up_restarts();
     for (const auto& [id, kernel] : kernels_) {
+        kernel->channels.hold_up(kernel->reported() && kernel->lacks_majority() ? kernel->reason()
+                                                                                : "");
         kernel->channels.tick();
     }
     if (!settled) {

@@ -55,6 +55,9 @@ struct Kernel : ReplicaGroup {
     std::uint64_t restart_call = 0;
     Instant restart_asked{};
     std::optional<Parked> parked;  // shut down: its replicas stay, nobody sees it
+    // The cell after this state was interrupted because nobody waits for it any more.
+    std::optional<Sequence> quieted;
+    bool being_quieted = false;
     std::map<ReplicaId, std::string> start_failures;
     std::size_t starts_pending = 0;  // of its first replicas, from here
     Instant started_again{};
@@ -68,6 +71,7 @@ struct Kernel : ReplicaGroup {
     std::string reason() const;  // why it is dead, or why it waits; empty when all is well
     std::size_t hosts_away() const;
     bool lacks_majority() const { return hosts_away() * 2 >= membership().voters.size(); }
+    Error no_majority(Certainty certainty, std::string_view what_now) const;
 };
 
 struct KernelRequest {
@@ -168,6 +172,7 @@ private:
     void restarted(KernelId kernel, const std::string& session, const Status& status);
     Kernel& add(KernelId id, const std::string& spec, const std::string& session);
     void give_up_restarts();
+    void quieten(Kernel& kernel);
     void answer_restarts(Kernel& kernel, const Status& status);
 
     // ---- kernel_rows.cc ----

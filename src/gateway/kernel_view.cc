@@ -155,6 +155,12 @@ bool KernelView::idle_or_busy() const {
     });
 }
 
+bool KernelView::runs_a_cell() const {
+    return std::any_of(replicas_.begin(), replicas_.end(), [this](const auto& entry) {
+        return entry.second.interpreter == "running" && hosts_->up(entry.second.host);
+    });
+}
+
 std::uint32_t KernelView::queued() const {
     const auto* status = best();
     return status == nullptr ? 0 : status->queued;

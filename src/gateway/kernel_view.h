@@ -47,6 +47,8 @@ public:
     std::string process(const HostId& host) const;
     bool ready(const HostId& host) const { return fitness(host) == Fitness::kReady; }
 
+    bool runs_a_cell() const;  // on a host that is connected
+
     // Empty unless no replica can serve and at least one said why its interpreter does not start.
     std::string failure() const;
     bool idle_or_busy() const;     // some replica can serve

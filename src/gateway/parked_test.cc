@@ -6,8 +6,10 @@
 namespace nbos::gateway {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::GatewayHarness;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::milliseconds;
 using ::testing::Not;
 
@@ -119,6 +121,79 @@ TEST_F(ParkedKernels, AreAtMostSoMany) {
     EXPECT_THAT(kept, Not(HasSubstr(ids.front())));
     EXPECT_THAT(kept, HasSubstr(ids[1]));
     EXPECT_THAT(kept, HasSubstr(ids.back()));
+}
+
+TEST_F(ParkedKernels, WhatStillWaitsIsCancelledBeforeTheyComeBack) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    lose("h2");
+    lose("h3");
+    EXPECT_EQ(204, rest("DELETE", "/api/kernels/" + group_.kernel).status);
+    EXPECT_THAT(client.socket->messages[1].content, HasSubstr("how far it came is not known"));
+    EXPECT_THAT(
+        client.take(),
+        ElementsAre("iopub status busy < m1", "iopub error KernelFailed < m1",
+                    "shell execute_reply error KernelFailed < m1", "iopub status idle < m1"));
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());  // nobody could do it
+    link_.sent.clear();
+    up("h2");
+    group_.queued = 1;
+    report(group_);
+    advance(milliseconds(1'000));
+    const auto interrupts = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, interrupts.size());
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s2");
+    again.execute("m2");
+    EXPECT_TRUE(link_.take<cluster::ClientMessage>().empty());  // not behind what may fail
+    tell(interrupts[0].first, cluster::Reply{.request = interrupts[0].second.request});
+    group_.queued = 0;
+    report(group_);
+    EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());
+}
+
+TEST_F(ParkedKernels, ACellThatIsToldToStopIsToldOnce) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    group_.queued = 1;
+    group_.replicas[0].interpreter = "running";
+    report(group_);
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    const auto interrupts = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, interrupts.size());
+    tell("h1", cluster::Reply{.request = interrupts[0].second.request});
+    advance(milliseconds(10'000));
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());  // it may be cleaning up
+}
+
+TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
+    auto client = connect(group_.kernel, "s1");
+    lose("h2");
+    lose("h3");
+    client.execute("m1");
+    const auto answer = rest("POST", "/api/kernels/" + group_.kernel + "/interrupt");
+    EXPECT_EQ(503, answer.status);
+    EXPECT_THAT(answer.body, HasSubstr("2 of the 3 hosts"));
+    EXPECT_THAT(answer.body, HasSubstr("nothing was interrupted"));
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
+}
+
+TEST_F(ParkedKernels, ACellThatWaitsForHostsSaysSoUntilItBegins) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    client.execute("m2");
+    lose("h2");
+    lose("h3");
+    advance(milliseconds(2'000));
+    EXPECT_THAT(client.take(), IsEmpty());
+    advance(milliseconds(2'000));
+    EXPECT_THAT(client.take(), ElementsAre(::testing::StartsWith("iopub stream [NotebookOS] This "
+                                                                 "cell waits: 2 of its 3")));
+    up("h2");
+    report(group_);
+    started(group_, "h1", "s1", "m1");
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "iopub clear_output < m1"));
 }
 
 class RestartWithoutAMajority : public ParkedKernels {

@@ -35,13 +35,6 @@ std::string made_up_header(const std::string& session, const std::string& msg_id
                        jupyter::json_quoted(msg_id), jupyter::json_quoted(session));
 }
 
-std::string lost_executor(const std::string& reason) {
-    return (reason.empty() ? "its executor was lost" : reason) +
-           "; the cell was not run again. All variables are kept as they were after the cell "
-           "before "
-           "it: run it again if that is safe.";
-}
-
 void EndedCells::add(const std::string& session, const std::string& msg_id) {
     if (!ids_.emplace(session, msg_id).second) {
         return;

@@ -39,6 +39,7 @@ struct PendingCell {
     ClientId client;
     bool foreign = false;  // asked for through a gateway that is gone: never sent from here
     bool busy = false;     // its busy has been sent
+    bool told_why_it_waits = false;
     std::uint64_t incarnation = 0;
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
     // Clients' sessions that heard of it through a gateway that is gone: they know that it runs,
@@ -75,9 +76,6 @@ struct PendingCell {
 
 // A header that clients can match, for a cell whose request this gateway never saw.
 std::string made_up_header(const std::string& session, const std::string& msg_id);
-
-// What a user reads when a cell ended without a result.
-std::string lost_executor(const std::string& reason);
 
 // Ids of cells that ended, so that what agents repeat is not shown twice.
 class EndedCells {

@@ -76,6 +76,19 @@ public:
     }
 
     void discard(InterpreterId id) { bury(id); }
+    void discard_survivors(KernelId kernel, ReplicaId replica) {
+        std::vector<InterpreterId> orphans;
+        for (const auto& [id, slot] : processes_) {
+            if (slot.owner && slot.owner->kernel == kernel && slot.owner->replica == replica &&
+                !slot.claimed) {
+                orphans.push_back(id);
+            }
+        }
+        for (const auto id : orphans) {
+            bury(id);
+        }
+    }
+
     bool survives(InterpreterId id) const {
         const auto found = processes_.find(id);
         return found != processes_.end() && found->second.owner;
@@ -493,5 +506,8 @@ void InterpreterHost::crash(InterpreterId id) {
 }
 
 void InterpreterHost::discard(InterpreterId id) { impl_->discard(id); }
+void InterpreterHost::discard_survivors(KernelId kernel, ReplicaId replica) {
+    impl_->discard_survivors(kernel, replica);
+}
 
 }  // namespace nbos::io

@@ -307,11 +307,11 @@ void CellMachine::on(const Reset& entry, Fence, Events& events) {
         end_first(Finished{.cell = cell,
                            .ending = Ending::kReset,
                            .outcome = Outcome::kError,
-                           .reason = "the kernel was restarted"},
+                           .reason = "the kernel was restarted while this cell ran"},
                   events);
         std::get<CellEnded>(events.back()).executor = executor;
     }
-    end_all(Ending::kReset, "the kernel was restarted", events);
+    end_all(Ending::kCancelled, "the kernel was restarted", events);
     past_sessions_.push_back(session_);
     if (past_sessions_.size() > limits_.past_sessions_max) {
         past_sessions_.pop_front();

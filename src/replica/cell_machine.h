@@ -54,9 +54,9 @@ struct QueuedCell {
 enum class Ending : std::uint8_t {
     kResult,        // accepted; `delta` has been merged, `sequence` published
     kExecutorLost,  // the state is that of the cell before
-    kCancelled,     // before any claim: by an interrupt, or behind a lost cell of its client
+    kCancelled,     // before any claim: by an interrupt, a restart, or a lost cell of its client
     kAborted,       // queued behind a cell that failed with stop_on_error
-    kReset,         // the kernel was restarted under it
+    kReset,         // the kernel was restarted while it ran
 };
 
 // How a finished cell is answered when its client asks again, by message id.

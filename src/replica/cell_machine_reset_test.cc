@@ -27,7 +27,7 @@ TEST_F(MachineTest, AResetInMidCellEndsEverythingAndEmptiesTheState) {
     EXPECT_EQ(ended[0].ending, Ending::kReset);
     EXPECT_EQ(ended[0].executor, kA);
     EXPECT_EQ(ended[1].cell.number, CellNumber{3});
-    EXPECT_EQ(ended[1].ending, Ending::kReset);
+    EXPECT_EQ(ended[1].ending, Ending::kCancelled);
     ASSERT_EQ(all<WasReset>(events).size(), 1U);
     EXPECT_EQ(machine_.session(), "s2");
     EXPECT_EQ(machine_.incarnation(), 1U);

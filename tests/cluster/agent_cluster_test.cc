@@ -240,6 +240,44 @@ TEST_F(AgentClusterTest, InterruptEndsTheRunningCell) {
     EXPECT_EQ(cluster_.printed("a"), "interrupted");
 }
 
+TEST_F(AgentClusterTest, AnInterruptIsForTheReplicaThatRunsTheCell) {
+    const int host = leader();
+    cluster_.execute(host, kernel_, "a", "hang");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("a") == 1; }));
+    const auto elsewhere = cluster_.next_request();
+    cluster_.send(other_than(host), cluster::Interrupt{elsewhere, kernel_});
+    ASSERT_NE(cluster_.reply(elsewhere), nullptr);
+    EXPECT_EQ(cluster_.reply(elsewhere)->code, Errc::kNotLeader);
+    // Nor is it lost while the others do not know yet that the executor is gone for good.
+    cluster_.kill(host, false);
+    cluster_.execute(other_than(host), kernel_, "b", "set x 1");
+    cluster_.run_for(seconds(3));
+    const auto too_early = cluster_.next_request();
+    cluster_.send(other_than(host), cluster::Interrupt{too_early, kernel_});
+    ASSERT_NE(cluster_.reply(too_early), nullptr);
+    EXPECT_EQ(cluster_.reply(too_early)->code, Errc::kNotLeader);
+    EXPECT_EQ(cluster_.ended("b"), nullptr);
+}
+
+TEST_F(AgentClusterTest, WithoutAMajorityAnInterruptIsNotConfirmed) {
+    const int host = leader();
+    for (int other = 1; other <= 3; ++other) {
+        if (other != host) {
+            cluster_.kill(other);
+        }
+    }
+    cluster_.execute(host, kernel_, "a", "set x 1");
+    cluster_.run_for(seconds(5));
+    const auto request = cluster_.next_request();
+    cluster_.send(host, cluster::Interrupt{request, kernel_});
+    ASSERT_NE(cluster_.reply(request), nullptr);
+    EXPECT_EQ(cluster_.reply(request)->code, Errc::kNotLeader);
+    // It was refused, and is not done later.
+    cluster_.start(other_than(host));
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("a") != nullptr; }));
+    EXPECT_EQ(cluster_.ended("a")->ending, replica::Ending::kResult);
+}
+
 TEST_F(AgentClusterTest, RestartForgetsTheStateAndAnswersWhenItCanServe) {
     const int host = leader();
     ASSERT_TRUE(run(host, "a", "set x 1"));

@@ -211,10 +211,7 @@ void Checker::check_alone(const Cell& cell) {
         say("exactly once", fmt::format("user code of {} began {} times", cell.key, cell.began),
             at_ms);
     }
-    // A restart of the kernel aborts running cells, too.
-    const auto restarted = restarts_.find(cell.asked.kernel);
-    if (cell.reply != nullptr && cell.reply->state == "aborted" && cell.began > 0 &&
-        restarted == restarts_.end()) {
+    if (cell.reply != nullptr && cell.reply->state == "aborted" && cell.began > 0) {
         say("no effect", cell.key + " was aborted, but its user code has begun", at_ms);
     }
     if (cell.whos.size() > 1) {

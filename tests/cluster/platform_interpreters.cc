@@ -95,6 +95,19 @@ void PlatformInterpreters::end_unclaimed() {
     }
 }
 
+void PlatformInterpreters::discard_survivors(KernelId kernel, ReplicaId replica) {
+    std::vector<InterpreterId> orphans;
+    for (const auto& [id, slot] : slots_) {
+        const auto& owner = slot.process->adoption();
+        if (slot.survives && !slot.claimed && owner.kernel == kernel && owner.replica == replica) {
+            orphans.push_back(id);
+        }
+    }
+    for (const auto id : orphans) {
+        discard(id);
+    }
+}
+
 bool PlatformInterpreters::survives(InterpreterId id) const {
     const auto found = slots_.find(id);
     return found != slots_.end() && found->second.survives;

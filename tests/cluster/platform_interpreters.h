@@ -37,6 +37,7 @@ public:
     void interrupt(agent::InterpreterId id) override;
     void crash(agent::InterpreterId id) override;
     void discard(agent::InterpreterId id) override;
+    void discard_survivors(KernelId kernel, ReplicaId replica) override;
 
 private:
     struct Slot {
