@@ -135,6 +135,28 @@ TEST(ClassicMembership, OneThatItsOwnLogRemovesMayStillBeNeeded) {  // found by 
     EXPECT_TRUE(n[2].membership_settled());
 }
 
+TEST(ClassicMembership, SoMayOneThatJoinedAndLeftBehindTheLastKnownCommit) {  // seed 68858
+    // After a power loss nobody knows a commit behind the snapshot. One was no voter there and is
+    // none at the end of its log, but it was one in between, and Two needs its vote or its log.
+    auto joins = voters({1, 2});
+    joins.outgoing = voters({2, 3}).voters;
+    auto leaves = voters({2});
+    leaves.outgoing = voters({1, 2}).voters;
+    const auto first = first_snapshot(voters({2, 3}));
+    const std::vector<raft::Entry> known_to_both = {membership_entry(2, 2, joins),
+                                                    membership_entry(2, 3, voters({1, 2})),
+                                                    membership_entry(2, 4, leaves)};
+    auto known_to_one = known_to_both;
+    known_to_one.push_back(membership_entry(2, 5, voters({2})));
+    Nodes n(voters({}));
+    n.add(1, first, known_to_one);
+    n.add(2, first, known_to_both);
+    n.tick(100);
+    EXPECT_EQ(n.leader(), 2U);
+    EXPECT_EQ(n[2].membership(), voters({2}));
+    EXPECT_TRUE(n[2].membership_settled());
+}
+
 TEST(ClassicMembership, ALearnerVotesWhenItIsAVoterElsewhere) {
     // Its promotion has not reached it yet: without its vote there may be no quorum (rule 4).
     Solo n(4, voters({1, 2, 3}, {4}));

@@ -66,6 +66,13 @@ const Membership& LogView::membership_at(Index index) const {
     return snapshot_.membership;
 }
 
+bool LogView::is_voter_since(Index index, ReplicaId id) const {
+    return membership_at(index).is_voter(id) ||
+           std::any_of(history_.begin(), history_.end(), [&](const auto& configuration) {
+               return configuration.first > index && configuration.second.is_voter(id);
+           });
+}
+
 Index LogView::membership_index() const {
     return history_.empty() ? snapshot_.index : history_.back().first;
 }

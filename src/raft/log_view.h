@@ -38,6 +38,8 @@ public:
     const Membership& membership_at(Index index) const;
     const Membership& membership() const { return membership_at(last()); }
     Index membership_index() const;  // of the configuration in force
+    // In the configuration at `index`, or in any behind it.
+    bool is_voter_since(Index index, ReplicaId id) const;
 
     // From `from` on, at most `bytes_max` (one entry may be larger).
     std::vector<Entry> slice(Index from, std::size_t bytes_max) const;

@@ -68,10 +68,9 @@ bool Node::Impl::is_up_to_date(const Message& m) const {
 
 // Only as a voter; but one that its own log removes by an entry it does not know to be committed is
 // still needed: it may be the only one with a log new enough to win, and it then leads until that
-// entry is committed (4.2.2).
-bool Node::Impl::may_campaign() const {
-    return log.membership().is_voter(self) || log.membership_at(commit).is_voter(self);
-}
+// entry is committed (4.2.2). After a power loss it knows of few commits: it may have become a
+// voter behind the last of those, and have been removed since.
+bool Node::Impl::may_campaign() const { return log.is_voter_since(commit, self); }
 
 void Node::Impl::campaign() {
     if (role != Role::kLeader && may_campaign()) {

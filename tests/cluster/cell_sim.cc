@@ -234,21 +234,17 @@ std::string CellSim::describe() const {
     std::string text;
     for (const auto id : consensus_->processes()) {
         const auto found = drivers_.find(id);
-        text += fmt::format("replica {}{}{}: ", id.value,
-                            consensus_->membership(id).is_voter(id) ? "" : " (no voter)",
-                            consensus_->leads(id) ? " leads" : "");
-        text += found == drivers_.end() ? "dead" : found->second->describe();
-        text += '\n';
-    }
-    if (const auto lead = leader(); lead.value != 0) {
-        const auto& members = consensus_->membership(lead);
+        text += fmt::format(
+            "replica {}{}: {}{}; knows", id.value, consensus_->leads(id) ? " leads" : "",
+            found == drivers_.end() ? "dead" : found->second->describe(), consensus_->describe(id));
+        const auto& members = consensus_->membership(id);
         const auto list = [&text](const char* what, const std::set<ReplicaId>& ids) {
-            text += what;
-            for (const auto id : ids) {
-                text += fmt::format(" {}", id.value);
+            text += ids.empty() ? "" : what;
+            for (const auto one : ids) {
+                text += fmt::format(" {}", one.value);
             }
         };
-        list("the leader's members: voters", members.voters);
+        list(" voters", members.voters);
         list(", outgoing", members.outgoing);
         list(", learners", members.learners);
         text += '\n';

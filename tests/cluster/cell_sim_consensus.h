@@ -34,6 +34,7 @@ public:
     virtual bool propose(ReplicaId from, Bytes command) = 0;
     virtual void compact(ReplicaId id, Index index, Bytes state) = 0;
     virtual void transfer(ReplicaId to) = 0;
+    virtual std::string describe(ReplicaId) const { return {}; }  // for a failure's report
     virtual bool leads(ReplicaId id) const = 0;
     virtual const Membership& membership(ReplicaId id) const = 0;  // as far as `id` knows
     // It has applied everything that was committed when its process began (as leader: an entry of

@@ -1,5 +1,7 @@
 #include "tests/cluster/cell_sim_raft_log.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 namespace nbos::testing {
@@ -64,6 +66,19 @@ void RaftLog::transfer(ReplicaId to) {
         asked->transfer_leadership(to);
         sim_->poke(to);
     }
+}
+
+std::string RaftLog::describe(ReplicaId id) const {
+    const auto* found = node(id);
+    if (found == nullptr) {
+        return {};
+    }
+    const auto term = found->term_at(found->last_index());
+    return fmt::format(", {} of {} in term {}, committed {}, last {} of term {}, from {}{}",
+                       found->role() == raft::Role::kFollower ? "follower" : "candidate or leader",
+                       found->leader().value, found->term().value, found->committed().value,
+                       found->last_index().value, term ? term->value : 0,
+                       found->first_index().value, sim_->is_quiet(id) ? ", quiet" : "");
 }
 
 bool RaftLog::leads(ReplicaId id) const {

@@ -26,6 +26,7 @@ public:
     bool propose(ReplicaId from, Bytes command) override;
     void compact(ReplicaId id, Index index, Bytes state) override;
     void transfer(ReplicaId to) override;
+    std::string describe(ReplicaId id) const override;
     bool leads(ReplicaId id) const override;
     const Membership& membership(ReplicaId id) const override;
     bool caught_up(ReplicaId id) const override;

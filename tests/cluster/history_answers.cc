@@ -5,6 +5,7 @@
 namespace nbos::testing {
 namespace {
 
+constexpr std::string_view kWaits = "[NotebookOS] This cell waits: ";
 const char* const kNames[] = {"nothing", "busy", "outputs", "reply", "idle"};
 
 }  // namespace
@@ -12,6 +13,9 @@ const char* const kNames[] = {"nothing", "busy", "outputs", "reply", "idle"};
 AnswerChecker::Place AnswerChecker::place_of(const Record& record) {
     if (record.type == "status") {
         return record.state == "busy" ? kBusy : record.state == "idle" ? kIdle : kNothing;
+    }
+    if (record.type == "stream" && record.text.starts_with(kWaits)) {
+        return kNothing;  // the gateway's word on a cell that has not begun
     }
     return record.type.ends_with("_reply") ? kReply : kOutput;
 }
