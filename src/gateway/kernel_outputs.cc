@@ -377,10 +377,11 @@ void KernelChannels::status_changed() {
                 cell.incarnation = *incarnation_;
             }
         }
-        if (best->incarnation >= *incarnation_ && !best->options.session.empty()) {
+        const bool newest = best->incarnation >= *incarnation_;
+        enter_incarnation(best->incarnation);  // its old cells end in the session that they ran in
+        if (newest && !best->options.session.empty()) {
             session_ = best->options.session;
         }
-        enter_incarnation(best->incarnation);
     }
     watch_comms();
     if (const auto why = view_.failure(); !why.empty() && !restarting_) {
@@ -438,12 +439,12 @@ void KernelChannels::begin_restart() {
 }
 
 void KernelChannels::end_restart(const std::string& session) {
-    session_ = session;
     failure_.clear();
     if (!incarnation_) {
         incarnation_ = 0;
     }
     enter_incarnation(restart_target_);
+    session_ = session;
     restarting_ = false;
     pump();
 }
