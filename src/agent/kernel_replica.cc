@@ -69,6 +69,13 @@ const raft::Node& KernelReplica::node() const {
 
 bool KernelReplica::leads() const { return node().role() == raft::Role::kLeader; }
 
+// With an entry of its own term applied it knows of every cell and claim that was ever committed,
+// also those that an earlier life of it saw applied: what it claims now cannot be mistaken for
+// that.
+bool KernelReplica::leads_knowingly() const {
+    return leads() && node().term_at(applied_) == node().term();
+}
+
 Adoption KernelReplica::adoption() const {
     const auto& known = machine_.options();
     const auto& options = known ? known : wished_options_;
@@ -332,10 +339,7 @@ void KernelReplica::pump_submits() {
 
 void KernelReplica::claim_next() {
     const bool mine = leads() && !machine_.standing() && !machine_.queue().empty();
-    // With an entry of its own term applied it knows of every claim that an earlier life of it saw
-    // applied: the one it proposes now cannot be mistaken for that.
-    const bool knows_all = node().term_at(applied_) == node().term();
-    if (!mine || !knows_all || wants_lead_ || !interpreter_.current(machine_.sequence())) {
+    if (!mine || !leads_knowingly() || wants_lead_ || !interpreter_.current(machine_.sequence())) {
         return;
     }
     if (member_change_ && member_change_->removes(self_) && !node().membership_settled()) {

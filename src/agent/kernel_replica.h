@@ -102,6 +102,7 @@ private:
     raft::Node& node();
     const raft::Node& node() const;
     bool leads() const;
+    bool leads_knowingly() const;
     void propose(const replica::CellEntry& entry);
     void pump_proposals();  // what the node had no room for
 

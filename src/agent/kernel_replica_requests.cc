@@ -25,16 +25,17 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
     }
 }
 
-// The cell that runs here by a signal, those that wait through the log. Else the gateway asks
-// again, by then perhaps elsewhere: another replica runs one, or is about to lose it; some are on
-// their way into the log; or no majority is heard, and what is proposed now would be done long
-// after whoever asked has been refused.
+// The cell that runs here by a signal, those that wait through the log, by a leader that knows all
+// of it. Else the gateway asks again, by then perhaps elsewhere: another replica runs one, or is
+// about to lose it; some are on their way into the log; or no majority is heard, and what is
+// proposed now would be done long after whoever asked has been refused.
 void KernelReplica::handle(const cluster::Interrupt& request) {
     if (run_ && started_ && interpreter_.id()) {
         run_->interrupted();
         ports_.interpreters.interrupt(*interpreter_.id());
         reply(request.request, ok());
-    } else if (machine_.standing() || !submits_.empty() || !hears_majority()) {
+    } else if (!leads_knowingly() || machine_.standing() || !submits_.empty() ||
+               !hears_majority()) {
         ask_elsewhere(request.request);
     } else {
         auto& cells = interrupts_[request.request];

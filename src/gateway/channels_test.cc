@@ -435,6 +435,7 @@ TEST_F(Channels, AnInterruptedQuestionIsNotAskedAgain) {
 
 TEST_F(Channels, AnInterruptRequestGoesToTheExecutor) {
     group_.executor = 3;
+    group_.replicas[2].interpreter = "running";
     report(group_);
     auto client = connect(group_.kernel, "s1");
     client.send("control", "interrupt_request", "i1");

@@ -279,8 +279,9 @@ void KernelService::interrupt(KernelId id, Done done) {
         if (kernel == nullptr) {
             return std::nullopt;
         }
-        const auto executor = kernel->view.executor();
-        return executor && ports_.hosts.up(*executor) ? executor : any_host(*kernel, ports_.hosts);
+        const auto& view = kernel->view;
+        const auto host = view.runs_a_cell() ? view.executor() : view.leader();
+        return host && ports_.hosts.up(*host) ? host : any_host(*kernel, ports_.hosts);
     };
     ports_.calls.call(
         route, [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },

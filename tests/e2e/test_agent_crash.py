@@ -141,3 +141,42 @@ def test_an_interpreter_that_dies_with_its_agent_is_lost(cluster, kernel):
         run = conversation.execute(code, during=kill_both, timeout=120)
         assert run.error[0] == "ExecutorLost"
         assert conversation.execute("kept['list']").text == "[1]"
+
+
+def test_an_interrupt_while_the_agent_is_away_reaches_the_cell(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute(NAMES)
+
+        def kill_and_interrupt(_):
+            kill_executor(cluster, kernel)
+            status, body = cluster.call("POST", f"/api/kernels/{kernel}/interrupt", {}, timeout=60)
+            assert status == 204, body
+
+        run = conversation.execute("import time\nprint('on', flush=True)\ntime.sleep(120)",
+                                   during=kill_and_interrupt, timeout=60)
+        assert run.error[0] in ("KeyboardInterrupt", "ExecutorLost"), run.error
+        print("the cell ended with", run.error[0])
+        assert conversation.execute("kept['list']").text == "[1]"
+
+
+def test_a_kernel_deleted_while_its_agent_is_away_leaves_no_user_code(cluster, tmp_path):
+    kernel = cluster.start_kernel()
+    cluster.wait_replicas(kernel)
+    beats = tmp_path / "beats"
+    code = (f"import os, time\nprint(os.getpid(), flush=True)\nwhile True:\n"
+            f"    open({str(beats)!r}, 'a').write('.')\n    time.sleep(0.1)")
+    with cluster.connect(kernel) as conversation:
+        conversation.submit(code)
+        poll("the cell runs", beats.exists)
+        kill_executor(cluster, kernel)
+        cluster.cli("kernel", "delete", kernel)
+    poll("the agent is back", cluster.all_hosts_up, 30)
+
+    def silent():
+        before = beats.stat().st_size
+        time.sleep(0.5)
+        return beats.stat().st_size == before
+
+    began = time.monotonic()
+    poll("its user code has ended", silent, 20)  # an interpreter without an agent: 45 s
+    print(f"silent {time.monotonic() - began:.1f} s after the agent was back")

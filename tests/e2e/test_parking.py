@@ -147,3 +147,28 @@ def test_a_restart_without_a_majority_is_refused_and_not_done_later(parking):
     parking.wait_replicas(kernel_id, timeout=120)
     assert value(parking, kernel_id, "safe") == "'kept'"
     parking.cli("kernel", "delete", kernel_id)
+
+
+def test_without_a_majority_a_cell_says_that_it_waits_and_an_interrupt_says_that_it_cannot(parking):
+    kernel_id = kernel_with(parking, "safe = 'kept'")
+    hosts = [row["id"] for row in parking.host_rows()][:2]
+    with parking.connect(kernel_id) as conversation:
+        try:
+            for host in hosts:
+                parking.kill_host(host)
+            poll("the gateway has noticed",
+                 lambda: sum(row["state"] == "up" for row in parking.host_rows()) == 1, 30)
+            cell = conversation.submit("print(safe)")
+            told = conversation.wait_for(lambda m: m["header"]["msg_type"] == "stream")
+            assert told["parent_header"]["msg_id"] == cell
+            assert "This cell waits: 2 of its 3 replicas" in told["content"]["text"], told
+            status, body = parking.call("POST", f"/api/kernels/{kernel_id}/interrupt", {})
+            assert status == 503 and "nothing was interrupted" in body["message"], (status, body)
+        finally:
+            for host in hosts:
+                parking.start_host(host)
+            poll("all hosts are up", parking.all_hosts_up, 120)
+        run = conversation.finish(cell, timeout=120)
+        assert (run.status, run.outputs) == (
+            "ok", [("clear_output", {"wait": False}), ("stream", {"name": "stdout", "text": "kept\n"})])
+    parking.cli("kernel", "delete", kernel_id)
