@@ -341,6 +341,14 @@ protected:
         return said("iopub", "stream", msg_id, session, parent,
                     R"({"name": "stdout", "text": ")" + text + R"("})");
     }
+    // To agents since the last look: the host and the message id of each.
+    std::vector<std::string> cells_sent() {
+        std::vector<std::string> out;
+        for (const auto& [host, message] : link_.take<cluster::ClientMessage>()) {
+            out.push_back(host + " " + jupyter::parse_header(message.message.header)->msg_id);
+        }
+        return out;
+    }
     void started(const Group& group, const std::string& host, const std::string& session,
                  const std::string& msg_id, std::uint64_t index = 5) {
         tell(host,

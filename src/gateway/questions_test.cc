@@ -1,0 +1,116 @@
+// Questions for input: of whom, how often, and where the answer goes.
+#include <gmock/gmock.h>
+
+#include "tests/support/gateway_harness.h"
+
+namespace nbos::gateway {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using testing::GatewayHarness;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class Questions : public GatewayHarness {
+protected:
+    void SetUp() override {
+        all_up();
+        group_ = running_kernel();
+    }
+    Group group_;
+};
+
+TEST_F(Questions, InputIsAskedOfTheRequesterAndAnsweredWhereTheCellRuns) {
+    auto asker = connect(group_.kernel, "s1");
+    auto other = connect(group_.kernel, "s2");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    cells_sent();
+    asker.take();
+    other.take();
+    output(group_, "h2", said("stdin", "input_request", "i", "s1", "m1", R"({"prompt": "name?"})"));
+    EXPECT_THAT(asker.take(), ElementsAre("stdin input_request name? < m1"));
+    EXPECT_THAT(other.take(), IsEmpty());
+    asker.send("stdin", "input_reply", "i1", R"({"value": "x"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+}
+
+TEST_F(Questions, AQuestionIsAskedAgainOverANewConnectionUntilItIsAnswered) {
+    const auto question = said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})");
+    auto asker = connect(group_.kernel, "s1");
+    auto other = connect(group_.kernel, "s2");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    asker.take();
+    asker.drop();
+    output(group_, "h2", question);
+    auto again = connect(group_.kernel, "s1");
+    EXPECT_THAT(again.take(), ElementsAre("stdin input_request ? < m1"));
+    again.drop();
+    auto third = connect(group_.kernel, "s1");
+    EXPECT_THAT(third.take(), ElementsAre("stdin input_request ? < m1"));
+    other.take();
+    auto stranger = connect(group_.kernel, "s3");
+    EXPECT_THAT(stranger.take(), IsEmpty());
+    cells_sent();
+    third.send("stdin", "input_reply", "i1", R"({"value": "x"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+    third.drop();
+    auto fourth = connect(group_.kernel, "s1");
+    EXPECT_THAT(fourth.take(), IsEmpty());
+    fourth.send("stdin", "input_reply", "i2", R"({"value": "y"})");
+    EXPECT_THAT(cells_sent(), IsEmpty());  // it is answered
+    EXPECT_THAT(other.take(), IsEmpty());
+}
+
+TEST_F(Questions, AnAnswerThatWasLostWithItsHostsConnectionIsSentAgain) {
+    const auto question = said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})");
+    auto asker = connect(group_.kernel, "s1");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", question);
+    cells_sent();
+    asker.take();
+    asker.send("stdin", "input_reply", "i1", R"({"value": "x"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+    output(group_, "h2", question);
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    lose("h2", gateway::HostState::kDown);
+    up("h2");
+    cells_sent();
+    output(group_, "h2", question);
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+    EXPECT_THAT(asker.take(), IsEmpty());
+    output(group_, "h2", said("stdin", "input_request", "q2", "s1", "m1", R"({"prompt": "!"})"));
+    EXPECT_THAT(asker.take(), ElementsAre("stdin input_request ! < m1"));
+}
+
+TEST_F(Questions, AGatewayThatComesAsksWhatIsNotAnswered) {
+    restart_gateway();
+    all_up();
+    report(group_);
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    auto other = connect(group_.kernel, "s2");
+    EXPECT_THAT(other.take(), Not(Contains(HasSubstr("stdin"))));
+    auto asker = connect(group_.kernel, "s1");
+    EXPECT_THAT(asker.take(), Contains("stdin input_request ? < m1"));
+    asker.send("stdin", "input_reply", "i1", R"({"value": "x"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
+}
+
+TEST_F(Questions, AnInterruptedQuestionIsNotAskedAgain) {
+    auto asker = connect(group_.kernel, "s1");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    EXPECT_EQ(0, rest("POST", "/api/kernels/" + group_.kernel + "/interrupt").status);
+    asker.drop();
+    auto again = connect(group_.kernel, "s1");
+    EXPECT_THAT(again.take(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace nbos::gateway
