@@ -25,8 +25,8 @@ EXECUTOR, SPARE = "executor", "spare"
 FAULTS = {
     InterpreterKilled: EXECUTOR, OutOfMemory: EXECUTOR, AgentKilled: SPARE, PowerOff: EXECUTOR,
     (lambda: Cut(10)): SPARE, (lambda: Cut(90)): EXECUTOR, (lambda: Cut(10, "out")): SPARE,
-    AgentStopped: SPARE, GatewayKilled: EXECUTOR, AllAgentsKilled: EXECUTOR, DiskFull: SPARE,
-    LogDamaged: SPARE,
+    (lambda: Cut(10, "in")): SPARE, AgentStopped: SPARE, GatewayKilled: EXECUTOR,
+    AllAgentsKilled: EXECUTOR, DiskFull: SPARE, LogDamaged: SPARE,
 }
 EVERY = [(make, phase, where if phase == PHASES[4] else EXECUTOR)
          for make, where in FAULTS.items() for phase in PHASES]
@@ -34,6 +34,7 @@ EVERY.append((LogTorn, "idle", EXECUTOR))
 FAST = {("interpreter SIGKILL", "running"), ("out of memory", "idle"),
         ("agent SIGKILL", "snapshot transfer"), ("host power-off", "result commit"),
         ("cut 10 s", "running"), ("one-way cut (out) 10 s", "membership change"),
+        ("one-way cut (in) 10 s", "running"),
         ("agent SIGSTOP 10 s", "idle"), ("gateway SIGKILL", "running"),
         ("all agents SIGKILL", "running"), ("log disk full", "idle"),
         ("chunk file corrupted", "membership change"), ("log tail torn", "idle")}
