@@ -134,6 +134,7 @@ void KernelReplica::restore(const raft::Snapshot& snapshot) {
     run_.reset();
     started_.reset();
     claimed_.reset();
+    interrupts_.clear();  // they are asked again
     if (was_started || machine_.options()) {
         interpreter_.start_or_keep_survivor();
         settle_survivor();

@@ -151,6 +151,7 @@ private:
     std::optional<ReplicaId> executor() const;
     void step_member_change();
     void answer_restarts();
+    void interrupt_run(const cluster::Interrupt& request);
     void answer_interrupts();
     void ask_elsewhere(std::uint64_t request);
     void compact_when_due();
@@ -191,8 +192,9 @@ private:
     std::optional<Instant> idle_since_;      // the interpreter, with its cell not complete
     std::deque<jupyter::Message> waiting_;
     HeardMarks marks_;
-    std::map<std::uint64_t, std::string> restarts_;             // request -> session
-    std::map<std::uint64_t, std::set<CellNumber>> interrupts_;  // request -> cells that waited
+    std::map<std::uint64_t, std::string> restarts_;                     // request -> session
+    std::map<std::uint64_t, std::vector<cluster::CellId>> interrupts_;  // request -> cells
+    std::optional<CellNumber> left_;  // the run that has been told that nobody waits for it
     std::optional<MemberChange> member_change_;
     bool wants_lead_ = false;
     Instant wants_lead_until_{};

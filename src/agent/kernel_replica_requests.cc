@@ -27,38 +27,69 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
 
 // The cell that runs here by a signal, those that wait through the log, by a leader that knows all
 // of it. Else the gateway asks again, by then perhaps elsewhere: another replica runs one, or is
-// about to lose it; some are on their way into the log; or no majority is heard, and what is
-// proposed now would be done long after whoever asked has been refused.
+// about to lose it; or no majority is heard, and what is proposed now would be done long after
+// whoever asked has been refused.
 void KernelReplica::handle(const cluster::Interrupt& request) {
-    if (run_ && started_ && interpreter_.id()) {
+    const auto meant = [&request](const std::string& session, const std::string& msg_id) {
+        const auto& cells = request.cells;
+        return cells.empty() || std::find(cells.begin(), cells.end(),
+                                          cluster::CellId{session, msg_id}) != cells.end();
+    };
+    if (run_ && started_ && interpreter_.id() && meant(run_->cell().session, run_->cell().msg_id)) {
+        interrupt_run(request);
+        return;
+    }
+    const auto& queue = machine_.queue();
+    const bool runs = machine_.standing() && meant(queue.front().session, queue.front().msg_id);
+    const bool comes = request.cells.empty() && !submits_.empty();
+    if (!leads_knowingly() || !hears_majority() || runs || comes) {
+        ask_elsewhere(request.request);
+        return;
+    }
+    const auto [wish, is_new] = interrupts_.emplace(request.request, request.cells);
+    if (!is_new) {
+        return;  // under way
+    }
+    if (request.cells.empty()) {
+        for (const auto& cell : queue) {
+            wish->second.push_back({cell.session, cell.msg_id});
+        }
+    }
+    for (const auto& [session, msg_id] : wish->second) {
+        if (!machine_.will_not_run(session, msg_id)) {
+            propose(replica::Cancel{session, msg_id, "interrupted while it waited"});
+        }
+    }
+    answer_interrupts();
+}
+
+void KernelReplica::interrupt_run(const cluster::Interrupt& request) {
+    if (!request.leaving || left_ != started_) {
+        left_ = request.leaving ? started_ : left_;
         run_->interrupted();
         ports_.interpreters.interrupt(*interpreter_.id());
-        reply(request.request, ok());
-    } else if (!leads_knowingly() || machine_.standing() || !submits_.empty() ||
-               !hears_majority()) {
-        ask_elsewhere(request.request);
-    } else {
-        auto& cells = interrupts_[request.request];
-        for (const auto& cell : machine_.queue()) {
-            cells.insert(cell.number);
-            propose(replica::Cancel{cell.number, "interrupted while it waited"});
-        }
-        answer_interrupts();
     }
+    request.leaving ? ask_elsewhere(request.request) : reply(request.request, ok());
 }
 
 void KernelReplica::answer_interrupts() {
     std::erase_if(interrupts_, [this](const auto& wish) {
-        const auto& queue = machine_.queue();
-        const bool waits = std::any_of(queue.begin(), queue.end(), [&wish](const auto& cell) {
-            return wish.second.contains(cell.number);
-        });
-        if (!waits) {
+        const auto is_over = [this](const auto& cell) {
+            return machine_.will_not_run(cell.session, cell.msg_id);
+        };
+        const auto is_first = [&queue = machine_.queue()](const auto& cell) {
+            return queue.front().session == cell.session && queue.front().msg_id == cell.msg_id;
+        };
+        if (std::all_of(wish.second.begin(), wish.second.end(), is_over)) {
             reply(wish.first, ok());
-        } else if (machine_.standing()) {  // one of them has begun before it was cancelled
+            return true;
+        }
+        const bool begun =
+            machine_.standing() && std::any_of(wish.second.begin(), wish.second.end(), is_first);
+        if (begun || !leads()) {
             ask_elsewhere(wish.first);
         }
-        return !waits || machine_.standing();
+        return begun || !leads();
     });
 }
 

@@ -131,8 +131,24 @@ T get_request(Reader& in) {  // what has only `request` and `kernel`
     return rpc;
 }
 
-void put(Writer& out, const Interrupt& rpc) { out.put(rpc.request).put(rpc.kernel.value); }
-Interrupt get(Reader& in, Tag<Interrupt>) { return get_request<Interrupt>(in); }
+void put(Writer& out, const Interrupt& rpc) {
+    out.put(rpc.request).put(rpc.kernel.value).put(static_cast<std::uint32_t>(rpc.cells.size()));
+    for (const auto& cell : rpc.cells) {
+        out.put(cell.session).put(cell.msg_id);
+    }
+    out.put(rpc.leaving);
+}
+Interrupt get(Reader& in, Tag<Interrupt>) {
+    auto rpc = get_request<Interrupt>(in);
+    for (auto n = in.count(8); n > 0; --n) {
+        CellId cell;
+        cell.session = in.string();
+        cell.msg_id = in.string();
+        rpc.cells.push_back(std::move(cell));
+    }
+    rpc.leaving = replica::get_bool(in);
+    return rpc;
+}
 
 void put(Writer& out, const Restart& rpc) {
     out.put(rpc.request).put(rpc.kernel.value).put(rpc.session);

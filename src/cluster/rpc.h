@@ -59,9 +59,19 @@ struct ClientMessage {  // shell (cells included), control and stdin messages fr
     jupyter::Message message;
     std::uint64_t incarnation = replica::kAnyIncarnation;  // a cell's, as Submit's
 };
+struct CellId {
+    std::string session;  // the client's
+    std::string msg_id;
+    auto operator<=>(const CellId&) const = default;
+};
+// Answered when the running one has its signal, and those that wait will not run.
 struct Interrupt {
     std::uint64_t request = 0;
     KernelId kernel;
+    std::vector<CellId> cells;  // that are meant; none: all
+    // Nobody waits for them any more: one signal to a running one, however often this is asked for,
+    // and the answer when it has ended.
+    bool leaving = false;
 };
 struct Restart {  // answered when the new incarnation can serve
     std::uint64_t request = 0;

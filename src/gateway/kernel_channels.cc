@@ -383,9 +383,6 @@ void KernelChannels::pump() {
 // log already is void there.
 void KernelChannels::pump_cells(const HostId& target) {
     constexpr std::chrono::seconds kAskForEnd{5};
-    if (view_.queued() == 0) {
-        after_old_ones_ = false;
-    }
     if (after_old_ones_) {
         return;
     }
@@ -427,6 +424,14 @@ void KernelChannels::forget_done_requests() {
         }
         return done;
     });
+}
+
+std::vector<cluster::CellId> KernelChannels::pending() const {
+    std::vector<cluster::CellId> ids;
+    for (const auto& cell : cells_.all()) {
+        ids.push_back({cell.session, cell.msg_id});
+    }
+    return ids;
 }
 
 void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }

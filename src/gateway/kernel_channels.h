@@ -92,7 +92,10 @@ public:
     void fail(const std::string& why);  // it cannot start: everything is answered with an error
     void shut_down();                   // for good: what waits is answered, sockets are closed
     void park();                        // the same, and it can be opened again
-    void take_up();                     // it is
+    // It is. What was asked before the end of that may still be ending: until then cells wait.
+    void take_up() { after_old_ones_ = true; }
+    void old_ones_ended() { after_old_ones_ = false; }
+    std::vector<cluster::CellId> pending() const;
     // Why its cells cannot go on now, told in the first one that waits; empty: nothing is in the
     // way.
     void hold_up(const std::string& why);
@@ -188,8 +191,7 @@ private:
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
     void enter_incarnation(std::uint64_t incarnation);
     std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to
-    void answer_failed_cell(const PendingCell& cell, std::string_view ename,
-                            std::string_view evalue);
+    void answer_failed_cell(PendingCell& cell, std::string_view ename, std::string_view evalue);
     void end_request(Request& request, std::string_view why);
     void answer_all(const std::string& why);
 

@@ -350,12 +350,13 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     }
 }
 
-void KernelChannels::answer_failed_cell(const PendingCell& cell, std::string_view ename,
+void KernelChannels::answer_failed_cell(PendingCell& cell, std::string_view ename,
                                         std::string_view evalue) {
     const auto& factory = shared_.factory;
     if (!cell.busy) {
         broadcast(factory.status(session_, cell.parent, "busy"));
     }
+    take_back_why_it_waits(cell);
     broadcast(factory.error(session_, cell.parent, ename, evalue));
     if (is_client(cell)) {
         clients_.send(cell.client, cell.session,
@@ -414,7 +415,7 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
         }
     }
     for (auto* cell : old) {
-        const bool may_have_begun = cell->busy || !cell->sent_to.value.empty();
+        const bool may_have_begun = cell->busy || cell->foreign || !cell->sent_to.value.empty();
         const auto told = cell->held_end;  // its outputs were waited for
         end_cell(*cell, told.value_or(cluster::CellEnded{
                             .kernel = kernel_,
@@ -467,7 +468,7 @@ void KernelChannels::fail(const std::string& why) {
 void KernelChannels::answer_all(const std::string& why) {
     failure_ = why;
     while (!cells_.empty()) {
-        const auto cell = cells_.take(cells_.all().front());
+        auto cell = cells_.take(cells_.all().front());
         ended_.add(cell.session, cell.msg_id);
         answer_failed_cell(cell, "KernelFailed", why);
     }
@@ -481,7 +482,7 @@ void KernelChannels::shut_down() {
     constexpr std::string_view kWhy = "the kernel was shut down";
     failure_ = kWhy;
     while (!cells_.empty()) {
-        const auto cell = cells_.take(cells_.all().front());
+        auto cell = cells_.take(cells_.all().front());
         const bool may_have_begun = cell.busy || cell.foreign || !cell.sent_to.value.empty();
         ended_.add(cell.session, cell.msg_id);
         answer_failed_cell(
@@ -498,7 +499,5 @@ void KernelChannels::park() {
     shut_down();
     failure_.clear();
 }
-
-void KernelChannels::take_up() { after_old_ones_ = true; }
 
 }  // namespace nbos::gateway

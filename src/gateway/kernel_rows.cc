@@ -92,9 +92,6 @@ void KernelService::park(KernelId id, const std::string& path, Done done) {
         shut_down(id, std::move(done));
         return;
     }
-    if (kernel->channels.busy(kernel->view.queued())) {
-        quieten(*kernel);
-    }
     const auto until = ports_.clock.wall() + options_.parked_for;
     leave(
         id, false,
@@ -188,7 +185,9 @@ void KernelService::take_open(KernelId id, const KernelRow& row) {
     }
     if (row.state == KernelRow::State::kOpen && kernel->parked) {
         kernel->parked.reset();
-        kernel->channels.take_up();
+        if (!kernel->leaving.empty()) {
+            kernel->channels.take_up();
+        }
         log_info("gateway", "kernel {} is taken up again", id.value.str());
     }
 }
@@ -204,7 +203,12 @@ void KernelService::take_parked(KernelId id, const KernelRow& row) {
     answer_restarts(kernel,
                     Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was shut down"});
     answer_leaving(id, false);
+    const auto pending = kernel.channels.pending();
+    kernel.leaving.insert(kernel.leaving.end(), pending.begin(), pending.end());
     kernel.channels.park();
+    if (!kernel.leaving.empty()) {
+        quieten(kernel);
+    }
 }
 
 void KernelService::take_deleted(KernelId id, const KernelRow& row) {
@@ -249,7 +253,7 @@ void KernelService::look_after(bool long_settled) {
 
 void KernelService::look_after(Kernel& kernel) {
     if (kernel.parked && kernel.view.queued() > 0) {
-        quieten(kernel);  // what was asked before it was shut down must not run when it is back
+        quieten(kernel);  // also what this gateway does not know of
     }
     if (kernel.row_is_written) {
         return;

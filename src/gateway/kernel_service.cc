@@ -260,46 +260,75 @@ void KernelService::replica_not_started(KernelId id, ReplicaId replica, const st
     }
 }
 
+// What is pending now is meant, not what is asked for while nobody has answered yet.
 void KernelService::interrupt(KernelId id, Done done) {
-    auto* interrupted = find(id);
-    if (interrupted == nullptr) {
+    const auto* kernel = find(id);
+    if (kernel == nullptr) {
         done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "no such kernel"});
         return;
     }
-    interrupted->channels.interrupted();
-    const bool known = !interrupted->membership().voters.empty();
-    if (known && interrupted->lacks_majority() && !interrupted->view.runs_a_cell()) {
-        done(interrupted->no_majority(Certainty::kDidNotHappen,
-                                      "nothing was interrupted: cells that wait go on waiting, and "
-                                      "can be interrupted when the hosts are back"));
+    auto cells = kernel->channels.pending();
+    const bool idle = cells.empty() && kernel->view.leader() && kernel->view.queued() == 0;
+    if (idle && !kernel->view.runs_a_cell()) {
+        done(ok());
         return;
     }
+    call_interrupt(id, std::move(cells), false, [this, id, done](Status status) {
+        auto* interrupted = find(id);
+        const bool away =
+            interrupted != nullptr && interrupted->reported() && interrupted->lacks_majority();
+        if (status && interrupted != nullptr) {
+            interrupted->channels.interrupted();
+        } else if (!status && status.error().code == Errc::kTimeout && away) {
+            status = interrupted->no_majority(
+                Certainty::kUnknown,
+                "the interrupt has reached no cell: what runs or waits goes on");
+        }
+        done(std::move(status));
+    });
+}
+
+// Nothing is asked for without a majority, unless a cell runs in a part that can be reached.
+void KernelService::call_interrupt(KernelId id, std::vector<cluster::CellId> cells, bool leaving,
+                                   Done done) {
     const auto route = [this, id]() -> std::optional<HostId> {
         const auto* kernel = find(id);
         if (kernel == nullptr) {
             return std::nullopt;
         }
         const auto& view = kernel->view;
-        const auto host = view.runs_a_cell() ? view.executor() : view.leader();
+        const bool runs = view.runs_a_cell();
+        if (!runs && kernel->lacks_majority()) {
+            return std::nullopt;
+        }
+        const auto host = runs ? view.executor() : view.leader();
         return host && ports_.hosts.up(*host) ? host : any_host(*kernel, ports_.hosts);
     };
     ports_.calls.call(
-        route, [id](std::uint64_t request) { return cluster::Interrupt{request, id}; },
+        route,
+        [id, &cells, leaving](std::uint64_t request) {
+            return cluster::Interrupt{request, id, std::move(cells), leaving};
+        },
         ports_.clock.now(), options_.interrupt_timeout, std::move(done));
 }
 
-// Nobody waits any more for what it runs. One signal for each cell: it may be cleaning up.
+// Until what was asked for before the shutdown is over. Of a parked kernel that is everything.
 void KernelService::quieten(Kernel& kernel) {
-    const auto* best = kernel.view.best();
-    const auto after = best == nullptr ? Sequence{} : best->sequence;
-    if (kernel.being_quieted || (kernel.quieted == after && kernel.view.runs_a_cell())) {
+    const auto now = ports_.clock.now();
+    if (kernel.being_quieted || now < kernel.quieten_again) {
         return;
     }
     kernel.being_quieted = true;
-    interrupt(kernel.id, [this, id = kernel.id, after](const Status& status) {
-        if (auto* quiet = find(id)) {
-            quiet->being_quieted = false;
-            quiet->quieted = status ? std::optional(after) : std::nullopt;
+    kernel.quieten_again = now + options_.quieten_pause;
+    call_interrupt(kernel.id, kernel.leaving, true, [this, id = kernel.id](const Status& status) {
+        auto* quiet = find(id);
+        if (quiet == nullptr) {
+            return;
+        }
+        quiet->being_quieted = false;
+        if (status) {
+            quiet->leaving.clear();
+            quiet->channels.old_ones_ended();
         }
     });
 }
@@ -449,8 +478,11 @@ void KernelService::tick(bool settled, bool acts) {
     ended_.clear();
     give_up_restarts();
     for (const auto& [id, kernel] : kernels_) {
-        kernel->channels.hold_up(kernel->reported() && kernel->lacks_majority() ? kernel->reason()
-                                                                                : "");
+        const bool waits = !kernel->membership().voters.empty() && kernel->lacks_majority();
+        kernel->channels.hold_up(waits ? kernel->reason() : "");
+        if (!kernel->leaving.empty()) {
+            quieten(*kernel);
+        }
         kernel->channels.tick();
     }
     if (!settled) {

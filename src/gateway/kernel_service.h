@@ -55,9 +55,11 @@ struct Kernel : ReplicaGroup {
     std::uint64_t restart_call = 0;
     Instant restart_asked{};
     std::optional<Parked> parked;  // shut down: its replicas stay, nobody sees it
-    // The cell after this state was interrupted because nobody waits for it any more.
-    std::optional<Sequence> quieted;
+    // Cells of the time before it was shut down, which may still run or wait: nobody waits for
+    // them.
+    std::vector<cluster::CellId> leaving;
     bool being_quieted = false;
+    Instant quieten_again{};
     std::map<ReplicaId, std::string> start_failures;
     std::size_t starts_pending = 0;  // of its first replicas, from here
     Instant started_again{};
@@ -98,8 +100,9 @@ struct KernelServiceOptions {
     std::chrono::milliseconds silence_ignored{3'000};   // by placement
     std::chrono::milliseconds unreported_for{10'000};   // then a kernel that no host has goes
     std::chrono::milliseconds rowless_for{5'000};       // then a kernel that hosts have gets a row
-    std::chrono::milliseconds start_again{3'000};       // what another gateway began to start
-    std::chrono::hours deleted_for{7 * 24};             // an id is not forgotten before
+    std::chrono::milliseconds quieten_pause{1'000};  // between two tries to end what nobody wants
+    std::chrono::milliseconds start_again{3'000};    // what another gateway began to start
+    std::chrono::hours deleted_for{7 * 24};          // an id is not forgotten before
     std::size_t deleted_max = 10'000;
 };
 
@@ -172,6 +175,7 @@ private:
     void restarted(KernelId kernel, const std::string& session, const Status& status);
     Kernel& add(KernelId id, const std::string& spec, const std::string& session);
     void give_up_restarts();
+    void call_interrupt(KernelId id, std::vector<cluster::CellId> cells, bool leaving, Done done);
     void quieten(Kernel& kernel);
     void answer_restarts(Kernel& kernel, const Status& status);
 

@@ -142,6 +142,7 @@ TEST_F(ParkedKernels, WhatStillWaitsIsCancelledBeforeTheyComeBack) {
     advance(milliseconds(1'000));
     const auto interrupts = link_.take<cluster::Interrupt>();
     ASSERT_EQ(1U, interrupts.size());
+    EXPECT_THAT(interrupts[0].second.cells, ElementsAre(cluster::CellId{"s1", "m1"}));
     rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
     auto again = connect(group_.kernel, "s2");
     again.execute("m2");
@@ -152,19 +153,33 @@ TEST_F(ParkedKernels, WhatStillWaitsIsCancelledBeforeTheyComeBack) {
     EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());
 }
 
-TEST_F(ParkedKernels, ACellThatIsToldToStopIsToldOnce) {
+TEST_F(ParkedKernels, WhatIsAskedForAfterTheyAreBackIsNotInterrupted) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");
     started(group_, "h1", "s1", "m1");
+    group_.executor = 1;
     group_.queued = 1;
     group_.replicas[0].interpreter = "running";
     report(group_);
     rest("DELETE", "/api/kernels/" + group_.kernel);
-    const auto interrupts = link_.take<cluster::Interrupt>();
-    ASSERT_EQ(1U, interrupts.size());
-    tell("h1", cluster::Reply{.request = interrupts[0].second.request});
-    advance(milliseconds(10'000));
-    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());  // it may be cleaning up
+    const auto first = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, first.size());
+    EXPECT_TRUE(first[0].second.leaving);  // one signal: it may be cleaning up
+    EXPECT_THAT(first[0].second.cells, ElementsAre(cluster::CellId{"s1", "m1"}));
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s2");
+    again.execute("m2");
+    const auto not_yet = cluster::Reply{
+        .request = first[0].second.request, .ok = false, .code = Errc::kNotLeader, .what = ""};
+    tell("h1", not_yet);
+    advance(milliseconds(12'000));
+    for (const auto& [host, interrupt] : link_.take<cluster::Interrupt>()) {
+        EXPECT_THAT(interrupt.cells, ElementsAre(cluster::CellId{"s1", "m1"}));
+        tell(host, cluster::Reply{.request = interrupt.request});
+    }
+    EXPECT_EQ(1U, link_.take<cluster::ClientMessage>().size());  // m2
+    advance(milliseconds(12'000));
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
 }
 
 TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
@@ -172,10 +187,18 @@ TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
     lose("h2");
     lose("h3");
     client.execute("m1");
-    const auto answer = rest("POST", "/api/kernels/" + group_.kernel + "/interrupt");
+    jupyter::HttpResponse answer{.status = 0, .content_type = {}, .headers = {}, .body = {}};
+    gateway_->handle({.method = "POST",
+                      .target = "/api/kernels/" + group_.kernel + "/interrupt",
+                      .headers = {{"authorization", "token secret"}},
+                      .body = ""},
+                     [&answer](jupyter::HttpResponse response) { answer = std::move(response); });
+    advance(milliseconds(9'000));
+    EXPECT_EQ(0, answer.status);  // most absences are over by then
+    advance(milliseconds(2'000));
     EXPECT_EQ(503, answer.status);
     EXPECT_THAT(answer.body, HasSubstr("2 of the 3 hosts"));
-    EXPECT_THAT(answer.body, HasSubstr("nothing was interrupted"));
+    EXPECT_THAT(answer.body, HasSubstr("reached no cell"));
     EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
 }
 

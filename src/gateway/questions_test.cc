@@ -107,6 +107,9 @@ TEST_F(Questions, AnInterruptedQuestionIsNotAskedAgain) {
     started(group_, "h2", "s1", "m1");
     output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
     EXPECT_EQ(0, rest("POST", "/api/kernels/" + group_.kernel + "/interrupt").status);
+    for (const auto& [host, interrupt] : link_.take<cluster::Interrupt>()) {
+        tell(host, cluster::Reply{.request = interrupt.request});
+    }
     asker.drop();
     auto again = connect(group_.kernel, "s1");
     EXPECT_THAT(again.take(), IsEmpty());

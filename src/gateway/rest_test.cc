@@ -195,6 +195,10 @@ TEST_F(Rest, DeletingStopsEveryReplicaAlsoWhenItsHostComesBackLater) {
 TEST_F(Rest, InterruptAndRestartAnswerWhenTheClusterHas) {
     all_up();
     auto group = running_kernel();
+    EXPECT_EQ(204, rest("POST", "/api/kernels/" + group.kernel + "/interrupt").status);  // idle
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
+    group.queued = 1;
+    report(group);
     EXPECT_EQ(0, rest("POST", "/api/kernels/" + group.kernel + "/interrupt").status);
     int status = 0;
     gateway_->handle({.method = "POST",
@@ -206,6 +210,8 @@ TEST_F(Rest, InterruptAndRestartAnswerWhenTheClusterHas) {
         tell(host, cluster::Reply{.request = interrupt.request});
     }
     EXPECT_EQ(204, status);
+    group.queued = 0;
+    report(group);
     gateway_->handle({.method = "POST",
                       .target = "/api/kernels/" + group.kernel + "/restart",
                       .headers = {{"authorization", "token secret"}},

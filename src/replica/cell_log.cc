@@ -44,7 +44,9 @@ void put(Writer& out, const Result& entry) {
 void put(Writer& out, const ExecutorLost& entry) {
     out.put(entry.cell).put(entry.epoch).put(entry.reason);
 }
-void put(Writer& out, const Cancel& entry) { out.put(entry.cell).put(entry.reason); }
+void put(Writer& out, const Cancel& entry) {
+    out.put(entry.session).put(entry.msg_id).put(entry.reason);
+}
 void put(Writer& out, const Reset& entry) { out.put(entry.session); }
 
 Submit get_submit(Reader& in) {
@@ -118,7 +120,8 @@ CellEntry get_entry(Kind kind, Reader& in) {
             return get_lost(in);
         case Kind::kCancel: {
             Cancel entry;
-            entry.cell = in.id<CellNumber>();
+            entry.session = in.string();
+            entry.msg_id = in.string();
             entry.reason = in.string();
             return entry;
         }

@@ -80,8 +80,9 @@ struct ExecutorLost {
     Epoch epoch;
     std::string reason;  // for the user
 };
-struct Cancel {  // ends a cell that nobody has claimed
-    CellNumber cell;
+struct Cancel {  // ends a cell that nobody has claimed, also one that has not come yet
+    std::string session;
+    std::string msg_id;
     std::string reason;
 };
 struct Reset {            // the user restarts the kernel: empty state, no queue, a new session id

@@ -36,7 +36,7 @@ std::vector<CellEntry> examples() {
         ResultPart{CellNumber{4}, Epoch{2}, ReplicaId{3}, 1, Bytes::copy("slice")},
         result(),
         ExecutorLost{CellNumber{4}, Epoch{2}, "host-1 is gone"},
-        Cancel{CellNumber{5}, "interrupted"},
+        Cancel{"client", "m5", "interrupted"},
         Reset{"s2"},
     };
 }

@@ -45,6 +45,15 @@ bool CellMachine::knows(const std::string& session, const std::string& msg_id) c
     return queued_ids_.contains(id) || ended_at_.contains(id);
 }
 
+bool CellMachine::will_not_run(const std::string& session, const std::string& msg_id) const {
+    if (ended_at_.contains(Id{session, msg_id})) {
+        return true;
+    }
+    return std::any_of(queue_.begin(), queue_.end(), [&](const auto& cell) {
+        return cell.msg_id == msg_id && cell.session == session && cancelled_.contains(cell.number);
+    });
+}
+
 std::optional<std::string> CellMachine::asker(const std::string& msg_id) const {
     const auto same = [&](const auto& cell) { return cell.msg_id == msg_id; };
     if (const auto at = std::find_if(queue_.begin(), queue_.end(), same); at != queue_.end()) {
@@ -111,18 +120,11 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
     const bool too_large =
         !queue_.empty() && queued_bytes_ + entry.request.size() > limits_.queued_bytes_max;
     if (too_many || too_large) {
-        // It gets no number: numbers end in order and without gaps (rule 5), and this one ends
-        // ahead of those that wait.
-        Finished answer{.ending = Ending::kCancelled,
-                        .outcome = Outcome::kAborted,
-                        .reason = fmt::format("{} cells are waiting already; run this one again "
-                                              "when some of them have ended",
-                                              queue_.size())};
-        remember(Ended{entry.session, entry.msg_id, answer});
-        events.push_back(CellEnded{.ending = Ending::kCancelled,
-                                   .cell = std::move(cell),
-                                   .finished = std::move(answer),
-                                   .sequence = sequence_});
+        end_unqueued(std::move(cell),
+                     fmt::format("{} cells are waiting already; run this one again when some of "
+                                 "them have ended",
+                                 queue_.size()),
+                     events);
         return;
     }
     cell.number = CellNumber{++last_submitted_.value};
@@ -276,17 +278,36 @@ void CellMachine::cancel_queue_of(const std::string& session, const std::string&
 }
 
 void CellMachine::on(const Cancel& entry, Fence, Events& events) {
-    if (standing_ && standing_->cell == entry.cell) {
-        return add_void(events, fmt::format("cell {} is claimed", entry.cell.value));
+    const Id id{entry.session, entry.msg_id};
+    if (ended_at_.contains(id)) {
+        return add_void(events, "a cancelled cell has ended already");
     }
-    if (queue_.empty() || entry.cell < queue_.front().number || last_submitted_ < entry.cell) {
-        return add_void(events, fmt::format("cell {} is not queued", entry.cell.value));
+    if (!queued_ids_.contains(id)) {  // should it still come, it is a repeated one
+        end_unqueued({.session = entry.session, .msg_id = entry.msg_id}, entry.reason, events);
+        return;
+    }
+    const auto cell = std::find_if(queue_.begin(), queue_.end(), [&](const auto& queued) {
+        return queued.msg_id == entry.msg_id && queued.session == entry.session;
+    });
+    if (standing_ && standing_->cell == cell->number) {
+        return add_void(events, fmt::format("cell {} is claimed", cell->number.value));
     }
     // Cells end in number order (rule 5): one in mid-queue waits for its turn to end.
-    if (!cancelled_.emplace(entry.cell, entry.reason).second) {
-        return add_void(events, fmt::format("cell {} is cancelled already", entry.cell.value));
+    if (!cancelled_.emplace(cell->number, entry.reason).second) {
+        return add_void(events, fmt::format("cell {} is cancelled already", cell->number.value));
     }
     end_cancelled_heads(events);
+}
+
+// It gets no number: numbers end in order and without gaps (rule 5), and this one ends ahead of
+// those that wait.
+void CellMachine::end_unqueued(QueuedCell cell, const std::string& reason, Events& events) {
+    Finished answer{.ending = Ending::kCancelled, .outcome = Outcome::kAborted, .reason = reason};
+    remember(Ended{cell.session, cell.msg_id, answer});
+    events.push_back(CellEnded{.ending = Ending::kCancelled,
+                               .cell = std::move(cell),
+                               .finished = std::move(answer),
+                               .sequence = sequence_});
 }
 
 void CellMachine::on(const Reset& entry, Fence, Events& events) {

@@ -61,7 +61,7 @@ enum class Ending : std::uint8_t {
 
 // How a finished cell is answered when its client asks again, by message id.
 struct Finished {
-    CellNumber cell;  // 0: refused, because too many were queued
+    CellNumber cell;  // 0: never queued: too many were, or it was cancelled before it came
     Ending ending = Ending::kResult;
     Outcome outcome = Outcome::kOk;
     Bytes reply;    // empty for a cell that ended without an executor's reply (lost, cancelled),
@@ -150,6 +150,8 @@ public:
     const state::StateTable& table() const { return table_; }
     std::optional<Finished> finished(const std::string& session, const std::string& msg_id) const;
     bool knows(const std::string& session, const std::string& msg_id) const;  // queued, or ended
+    // It has ended, or is cancelled and waits for its turn to end.
+    bool will_not_run(const std::string& session, const std::string& msg_id) const;
     // Who asked for a cell of this id that is queued or has ended; the newest when several did.
     std::optional<std::string> asker(const std::string& msg_id) const;
     // Message ids of the newest cells of a client that have ended, oldest first.
@@ -182,6 +184,7 @@ private:
     void end_first(Finished finished, Events& events);
     void end_cancelled_heads(Events& events);
     void cancel_queue_of(const std::string& session, const std::string& reason);
+    void end_unqueued(QueuedCell cell, const std::string& reason, Events& events);
     void end_all(Ending ending, const std::string& reason, Events& events);
     void remember(Ended ended);
     void trim();

@@ -63,7 +63,7 @@ protected:
         submit("waits");
         submit("cancelled");
         claim(kC);
-        apply(Cancel{CellNumber{machine_.next_cell().value + 2}, "not wanted"});
+        apply(cancel("cancelled"));
         apply(ResultPart{machine_.next_cell(), machine_.epoch(), kC, 0, Bytes::copy("\x01")});
         auto held = result();
         held.parts = 2;

@@ -199,16 +199,28 @@ TEST_F(MachineTest, Rule5AfterExecutorLostTheStateIsThatOfTheCellBefore) {
 
 TEST_F(MachineTest, Rule5ACancelEndsOnlyWhatNobodyClaimed) {
     submit("m1");
-    const auto ended = only<CellEnded>(apply(Cancel{CellNumber{1}, "interrupted"}));
+    const auto ended = only<CellEnded>(apply(cancel("m1", "interrupted")));
     EXPECT_EQ(ended.ending, Ending::kCancelled);
     EXPECT_EQ(ended.executor, ReplicaId{0});
     EXPECT_EQ(ended.finished.reason, "interrupted");
-    EXPECT_TRUE(is_void(Cancel{CellNumber{1}, "again"}));
-    EXPECT_TRUE(is_void(Cancel{CellNumber{2}, "not submitted"}));
+    EXPECT_TRUE(is_void(cancel("m1", "again")));
     submit("m2");
     claim(kA);
-    EXPECT_TRUE(is_void(Cancel{CellNumber{2}, "too late"}));
+    EXPECT_TRUE(is_void(cancel("m2", "too late")));
     EXPECT_EQ(machine_.epoch(), Epoch{0});
+}
+
+TEST_F(MachineTest, ACellThatIsCancelledBeforeItComesNeverRuns) {
+    EXPECT_FALSE(machine_.will_not_run("client", "m1"));
+    const auto ended = only<CellEnded>(apply(cancel("m1", "shut down")));
+    EXPECT_EQ(ended.ending, Ending::kCancelled);
+    EXPECT_EQ(ended.cell.number, CellNumber{});
+    EXPECT_TRUE(machine_.will_not_run("client", "m1"));
+    const auto late = only<SubmitRepeated>(submit("m1"));
+    ASSERT_TRUE(late.finished);
+    EXPECT_EQ(late.finished->reason, "shut down");
+    EXPECT_TRUE(machine_.queue().empty());
+    EXPECT_EQ(only<CellQueued>(submit("m2")).cell, CellNumber{1});
 }
 
 TEST_F(MachineTest, ALostCellCancelsThoseOfItsClientWhenItStopsOnError) {
@@ -256,8 +268,9 @@ TEST_F(MachineTest, Rule5ACellCancelledInMidQueueEndsInItsTurn) {
     submit("m2");
     submit("m3");
     claim(kA);
-    EXPECT_TRUE(apply(Cancel{CellNumber{2}, "not wanted"}).empty());
-    EXPECT_TRUE(is_void(Cancel{CellNumber{2}, "again"}));
+    EXPECT_TRUE(apply(cancel("m2")).empty());
+    EXPECT_TRUE(machine_.will_not_run("client", "m2"));
+    EXPECT_TRUE(is_void(cancel("m2", "again")));
     const auto ended = all<CellEnded>(apply(result()));
     ASSERT_EQ(ended.size(), 2U);
     EXPECT_EQ(ended[0].cell.number, CellNumber{1});
@@ -270,7 +283,7 @@ TEST_F(MachineTest, Rule5ACancelledCellAlsoEndsBehindALostOrYieldedOne) {
     submit("m1");
     submit("m2");
     claim(kA);
-    apply(Cancel{CellNumber{2}, "not wanted"});
+    apply(cancel("m2"));
     EXPECT_EQ(all<CellEnded>(apply(ExecutorLost{CellNumber{1}, Epoch{0}, "gone"})).size(), 2U);
     EXPECT_TRUE(machine_.queue().empty());
 }
@@ -279,7 +292,7 @@ TEST_F(MachineTest, AFailedCellAbortsTheQueueWhenItStopsOnError) {
     submit("m1");
     submit("m2");
     submit("m3", false);
-    apply(Cancel{CellNumber{3}, "not wanted"});
+    apply(cancel("m3"));
     claim(kA);
     const auto ended = all<CellEnded>(apply(result(Delta().put("x", "1").str(), Outcome::kError)));
     ASSERT_EQ(ended.size(), 3U);

@@ -259,6 +259,38 @@ TEST_F(AgentClusterTest, AnInterruptIsForTheReplicaThatRunsTheCell) {
     EXPECT_EQ(cluster_.ended("b"), nullptr);
 }
 
+TEST_F(AgentClusterTest, OnlyTheCellsThatAreMeantAreInterrupted) {
+    const int host = leader();
+    cluster_.execute(host, kernel_, "a", "hang");
+    cluster_.execute(host, kernel_, "b", "set x 1");
+    cluster_.execute(host, kernel_, "c", "set x 2");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("a") == 1; }));
+    const auto waiting = cluster_.next_request();
+    const cluster::CellId b{"client", "b"};
+    const cluster::CellId late{"client", "late"};
+    cluster_.send(host, cluster::Interrupt{waiting, kernel_, {b, late}});
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.reply(waiting) != nullptr; }));
+    EXPECT_TRUE(cluster_.reply(waiting)->ok);
+    EXPECT_EQ(cluster_.ended("a"), nullptr);
+    // Nobody waits for it any more: signalled once, and answered when it has ended.
+    const auto leaving = cluster_.next_request();
+    const cluster::CellId a{"client", "a"};
+    cluster_.send(host, cluster::Interrupt{leaving, kernel_, {a}, true});
+    ASSERT_NE(cluster_.reply(leaving), nullptr);
+    EXPECT_EQ(cluster_.reply(leaving)->code, Errc::kNotLeader);
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("a") != nullptr; }));
+    const auto again = cluster_.next_request();
+    cluster_.send(host, cluster::Interrupt{again, kernel_, {a}, true});
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.reply(again) != nullptr; }));
+    EXPECT_TRUE(cluster_.reply(again)->ok);
+    cluster_.execute(host, kernel_, "late", "set x 3");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_ended("late") == 2; }));
+    for (const auto* id : {"b", "late"}) {
+        EXPECT_EQ(cluster_.times_started(id), 0) << id;
+        EXPECT_NE(cluster_.ended(id)->ending, replica::Ending::kResult) << id;
+    }
+}
+
 TEST_F(AgentClusterTest, WithoutAMajorityAnInterruptIsNotConfirmed) {
     const int host = leader();
     for (int other = 1; other <= 3; ++other) {

@@ -168,7 +168,7 @@ void CellDriver::handle(const ToDriver& message) {
     } else if (std::holds_alternative<CancelCells>(message)) {
         if (!machine_.standing()) {
             for (const auto& cell : machine_.queue()) {
-                propose(replica::Cancel{cell.number, "interrupted"});
+                propose(replica::Cancel{cell.session, cell.msg_id, "interrupted"});
             }
         }
     } else if (const auto* restart = std::get_if<RestartKernel>(&message)) {

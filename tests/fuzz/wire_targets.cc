@@ -92,7 +92,7 @@ std::vector<replica::CellEntry> entries() {
                             .delta = Bytes(delta),
                             .reply = Bytes(encoded(message()))},
             ExecutorLost{CellNumber{1}, Epoch{0}, "gone"},
-            Cancel{CellNumber{1}, "stop"},
+            Cancel{"s", "m", "stop"},
             Reset{"s2"}};
 }
 
@@ -182,7 +182,7 @@ replica::CellMachine machine() {
     };
     apply(Configure{{.spec = "python3", .session = "s1"}});
     apply(Submit{"client", "m0", true, true, Bytes::copy("request")});
-    apply(Cancel{CellNumber{1}, "stop"});
+    apply(Cancel{"s", "m", "stop"});
     apply(Submit{"client", "m1", true, true, Bytes::copy("request")});
     apply(Submit{"client", "m3", true, true, Bytes::copy("request")});
     apply(Claim{CellNumber{2}, Epoch{0}, ReplicaId{1}});

@@ -24,6 +24,9 @@ protected:
     std::vector<Event> submit(const std::string& msg_id, bool stop_on_error = true) {
         return apply(Submit{"client", msg_id, stop_on_error, true, Bytes::copy("code " + msg_id)});
     }
+    static Cancel cancel(const std::string& msg_id, const std::string& reason = "not wanted") {
+        return {"client", msg_id, reason};
+    }
     std::vector<Event> claim(ReplicaId replica) {
         return apply(Claim{machine_.next_cell(), machine_.epoch(), replica});
     }
