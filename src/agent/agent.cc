@@ -23,7 +23,8 @@ void Agent::restore(std::vector<raft::RestoredGroup> groups) {
         const auto self = group.self;
         groups_.restore(std::move(group));
         if (kernel == cluster::kSystemGroup) {
-            system_ = std::make_unique<SystemReplica>(self, options_.host, groups_, gateways_);
+            system_ =
+                std::make_unique<SystemReplica>(self, options_.host, groups_, gateways_, *this);
             system_is_restless_ = true;
         } else {
             add(kernel, self);
@@ -159,8 +160,8 @@ void Agent::handle(const cluster::StartReplica& request) {
             return;
         }
         if (of_system) {
-            system_ =
-                std::make_unique<SystemReplica>(request.replica, options_.host, groups_, gateways_);
+            system_ = std::make_unique<SystemReplica>(request.replica, options_.host, groups_,
+                                                      gateways_, *this);
             system()->begin();
         } else {
             replica = &add(request.kernel, request.replica);

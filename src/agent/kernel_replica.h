@@ -23,6 +23,7 @@
 
 #include "agent/cell_run.h"
 #include "agent/heard_marks.h"
+#include "agent/host_watch.h"
 #include "agent/member_change.h"
 #include "agent/ports.h"
 #include "agent/replica_interpreter.h"
@@ -40,15 +41,6 @@ struct ReplicaLimits {
     std::size_t compact_bytes_min = 8U << 20U;  // of log since the last snapshot
     std::size_t waiting_messages_max = 1000;    // for an interpreter that is not ready
     CellRunLimits cell;
-};
-
-// What this host knows of the others, kept by the agent.
-class HostWatch {
-public:
-    virtual ~HostWatch() = default;
-    enum class State : std::uint8_t { kAlive, kSilent, kDead };
-    virtual State state(const HostId& host) const = 0;
-    virtual Instant since(const HostId& host) const = 0;  // when it became so
 };
 
 class KernelReplica {

@@ -101,7 +101,7 @@ void KernelReplica::handle(const cluster::Restart& request) {
     restarts_[request.request] = request.session;
     // Proposed without a majority it would be done whenever that is back, long after the asker has
     // been refused. The gateway asks again as long as it waits.
-    if (machine_.session() != request.session && hears_majority()) {
+    if (!machine_.had_session(request.session) && hears_majority()) {
         propose(replica::Reset{request.session});
     }
     answer_restarts();
@@ -109,7 +109,8 @@ void KernelReplica::handle(const cluster::Restart& request) {
 
 void KernelReplica::answer_restarts() {
     const auto done = [this](const auto& wish) {
-        if (wish.second != machine_.session() || !interpreter_.current(machine_.sequence())) {
+        // Another restart may have followed it at once.
+        if (!machine_.had_session(wish.second) || !interpreter_.current(machine_.sequence())) {
             return false;
         }
         reply(wish.first, ok());

@@ -86,14 +86,7 @@ std::chrono::milliseconds KernelReplica::silence_grace() const {
 }
 
 bool KernelReplica::hears_majority() const {
-    const auto& members = node().membership();
-    const auto heard =
-        std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
-            const auto host = members.hosts.find(voter);
-            return voter == self_ || host == members.hosts.end() ||
-                   ports_.hosts.state(host->second) == HostWatch::State::kAlive;
-        });
-    return 2 * static_cast<std::size_t>(heard) > members.voters.size();
+    return agent::hears_majority(node().membership(), self_, ports_.hosts);
 }
 
 // The others give up its cell after the same time: nobody waits for it any more, and what it does

@@ -25,8 +25,8 @@ cluster::TableRows everything(const replica::TableMachine& machine, Index index)
 }  // namespace
 
 SystemReplica::SystemReplica(ReplicaId self, HostId host, raft::GroupHost& groups,
-                             GatewayLink& gateways)
-    : self_(self), host_(std::move(host)), groups_(groups), gateways_(gateways) {}
+                             GatewayLink& gateways, const HostWatch& hosts)
+    : self_(self), host_(std::move(host)), groups_(groups), gateways_(gateways), hosts_(hosts) {}
 
 raft::Node& SystemReplica::node() {
     auto* found = groups_.find(kGroup);
@@ -122,8 +122,9 @@ void SystemReplica::handle(const cluster::WriteTable& request, const HostId& fro
             cluster::Reply{
                 .request = request.request, .ok = false, .code = code, .what = std::move(what)});
     };
-    if (!leads()) {
-        refuse(Errc::kNotLeader, "this replica does not lead the system group");
+    // Without a majority it would be done whenever that is back, long after the asker was refused.
+    if (!leads() || !hears_majority()) {
+        refuse(Errc::kNotLeader, "this replica does not lead a majority of the system group");
         return;
     }
     const auto& write = request.write;
@@ -145,6 +146,10 @@ void SystemReplica::handle(const cluster::WriteTable& request, const HostId& fro
         return;
     }
     proposed = write.sequence;
+}
+
+bool SystemReplica::hears_majority() {
+    return agent::hears_majority(node().membership(), self_, hosts_);
 }
 
 void SystemReplica::handle(const cluster::ChangeMembers& request) {

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/host_watch.h"
 #include "agent/member_change.h"
 #include "agent/ports.h"
 #include "cluster/rpc.h"
@@ -27,7 +28,8 @@ namespace nbos::agent {
 
 class SystemReplica {
 public:
-    SystemReplica(ReplicaId self, HostId host, raft::GroupHost& groups, GatewayLink& gateways);
+    SystemReplica(ReplicaId self, HostId host, raft::GroupHost& groups, GatewayLink& gateways,
+                  const HostWatch& hosts);
 
     ReplicaId self() const { return self_; }
     const replica::TableMachine& machine() const { return machine_; }
@@ -51,6 +53,7 @@ public:
 private:
     raft::Node& node();
     bool leads();
+    bool hears_majority();
     bool knows_all();  // what any leader before it has acknowledged
     void tell_everything(const std::set<HostId>& wanted);
     void ask_read();
@@ -65,6 +68,7 @@ private:
     HostId host_;
     raft::GroupHost& groups_;
     GatewayLink& gateways_;
+    const HostWatch& hosts_;
     replica::TableMachine machine_;
     Index applied_;
     Index told_;  // the last change that was told to all gateways, or the state before it

@@ -236,14 +236,6 @@ void ClientTable::keep_first(const std::string& session,
     }
 }
 
-void ClientTable::send_to_session(const std::string& session, const jupyter::Message& message) {
-    for (const auto& [id, client] : std::map(clients_)) {
-        if (client.is_of(session)) {
-            transmit(client, message);
-        }
-    }
-}
-
 bool ClientTable::knows(const std::string& session) const {
     return kept_.contains(session) ||
            std::any_of(clients_.begin(), clients_.end(),

@@ -98,7 +98,6 @@ public:
     void drop_kept(const std::string& session, const Which& which);
     void keep_first(const std::string& session, const std::vector<jupyter::Message>& messages,
                     Instant now);
-    void send_to_session(const std::string& session, const jupyter::Message& message);
 
     std::map<ClientId, Client>& clients() { return clients_; }
     const std::map<ClientId, Client>& clients() const { return clients_; }

@@ -264,7 +264,7 @@ void Gateway::tick() {
     table_.tick();
     watch_kills();
     const bool acts = system_.acts();
-    kernels_.tick(!hosts_.hosts().empty() && all_reported(), acts);
+    kernels_.tick(acts);
     // For good: what goes down later was known before.
     asked_enough_ = asked_enough_ || has_asked_enough();
     if (asked_enough_) {

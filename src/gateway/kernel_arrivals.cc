@@ -55,8 +55,20 @@ void KernelChannels::arrive(ClientId id) {
     arriving.client.mark = arriving.mark;
     arriving.client.saw_busy = !arriving.mark.msg_id.empty();
     clients_.open(id, std::move(arriving.client), missing());
+    for (const auto& mark : arriving.ended_marks) {
+        tell_heard(session, mark);
+    }
     ask_again(id);
     send_marks(false);
+}
+
+// It has gone again before it was told what it missed: it will be told when it is back.
+void KernelChannels::leave_early(ClientId id) {
+    auto found = arriving_.extract(id);
+    if (!found.empty()) {
+        const auto& arriving = found.mapped();
+        clients_.keep_first(arriving.client.session, arriving.ended, now());
+    }
 }
 
 void KernelChannels::end_arrivals() {
@@ -190,16 +202,18 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         news.push_back(factory.aborted_reply(session_, parent));
     }
     news.push_back(factory.status(session_, parent, "idle"));
+    const HeardMark mark{
+        .asked_by = ended.session, .msg_id = ended.msg_id, .output = {}, .done = true};
     if (arriving != arriving_.end()) {
         auto& before = arriving->second.ended;
         before.insert(before.end(), news.begin(), news.end());
-    } else {
-        for (const auto& message : news) {
-            clients_.send_to_session(session, message);
-        }
+        arriving->second.ended_marks.push_back(mark);
+        return;
     }
-    tell_heard(session,
-               {.asked_by = ended.session, .msg_id = ended.msg_id, .output = {}, .done = true});
+    for (const auto& message : news) {
+        clients_.send({}, session, message, now());
+    }
+    tell_heard(session, mark);
 }
 
 }  // namespace nbos::gateway

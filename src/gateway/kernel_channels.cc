@@ -87,7 +87,7 @@ void KernelChannels::recall(const std::string& session) {
 }
 
 void KernelChannels::close(ClientId id) {
-    arriving_.erase(id);
+    leave_early(id);
     clients_.close(id, now());
     touch();
 }

@@ -135,12 +135,14 @@ private:
         std::vector<jupyter::Message> ended;    // of cells
         std::vector<jupyter::Message> running;  // of the one that runs
         HeardMark mark;                         // how far it has heard with these
+        std::vector<HeardMark> ended_marks;
     };
 
     Instant now() const { return shared_.clock.now(); }
     // ---- kernel_arrivals.cc ----
     void await_news(ClientId id, ClientTable::Client client);
     void arrive(ClientId id);
+    void leave_early(ClientId id);
     void recalled(const cluster::CellEnded& ended);
     void end_arrivals();
     void drop_kept(const std::string& session, const std::string& asked_by,

@@ -23,6 +23,13 @@ void KernelService::edit_row(KernelId id, Edit edit, std::vector<replica::TableC
     const auto key = kernel_key(id);
     const auto* known = ports_.table.find(key);
     const auto decoded = known == nullptr ? std::nullopt : decode_kernel_row(known->value.view());
+    if (known != nullptr && !decoded) {
+        done(Error{
+            Errc::kInvalid, Certainty::kDidNotHappen,
+            "this gateway cannot read the kernel's row of the shared tables: use a gateway of "
+            "the version that wrote it"});
+        return;
+    }
     const auto* kernel = find(id);
     auto row = decoded.value_or(KernelRow{.spec = kernel == nullptr ? "" : kernel->spec});
     if (!edit(row)) {
@@ -236,7 +243,7 @@ void KernelService::take_deleted(KernelId id, const KernelRow& row) {
 
 // ---- what one gateway looks after ----
 
-void KernelService::look_after(bool long_settled) {
+void KernelService::look_after() {
     const auto now = ports_.clock.now();
     if (now - looked_at_ >= kLookEvery) {
         looked_at_ = now;
@@ -245,9 +252,6 @@ void KernelService::look_after(bool long_settled) {
         }
     }
     delete_expired();
-    if (long_settled) {
-        forget_unreported();
-    }
     forget_deleted();
 }
 
@@ -326,18 +330,6 @@ void KernelService::delete_expired() {
                 return true;
             };
             leave(id, true, edit, [this, id](const Status&) { expiring_.erase(id); });
-        }
-    }
-}
-
-void KernelService::forget_unreported() {
-    for (const auto& [id, kernel] : kernels_) {
-        const bool old = ports_.clock.now() - kernel->created > options_.unreported_for;
-        if (!kernel->reported() && kernel->first.voters.empty() && old &&
-            expiring_.insert(id).second) {
-            log_warning("gateway", "kernel {} is on no host any more: forgotten", id.value.str());
-            shut_down(id, [this, gone = id](const Status&) { expiring_.erase(gone); });
-            return;  // the others at the next tick
         }
     }
 }

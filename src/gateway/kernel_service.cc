@@ -201,13 +201,15 @@ void KernelService::place(const KernelRequest& request, KernelId id, Created don
 
 void KernelService::created(KernelId id, const std::string& why, Created done) {
     auto* kernel = find(id);
-    if (kernel == nullptr || !kernel->start) {
+    if (kernel == nullptr) {
         done(Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"});
         return;
     }
     kernel->why = why;
     log_info("gateway", "kernel {}: {}", id.value.str(), why);
-    start_replicas(*kernel, kernel->start->members.hosts, *kernel->start);
+    if (kernel->start) {  // else another gateway has started it meanwhile
+        start_replicas(*kernel, kernel->start->members.hosts, *kernel->start);
+    }
     done(kernel);
 }
 
@@ -474,7 +476,7 @@ void KernelService::host_begins_to_report(const HostId& host) {
     }
 }
 
-void KernelService::tick(bool settled, bool acts) {
+void KernelService::tick(bool acts) {
     ended_.clear();
     give_up_restarts();
     for (const auto& [id, kernel] : kernels_) {
@@ -485,14 +487,8 @@ void KernelService::tick(bool settled, bool acts) {
         }
         kernel->channels.tick();
     }
-    if (!settled) {
-        settled_since_.reset();
-    } else if (!settled_since_) {
-        settled_since_ = ports_.clock.now();
-    }
     if (acts && ports_.table.known()) {
-        look_after(settled_since_ &&
-                   ports_.clock.now() - *settled_since_ > options_.unreported_for);
+        look_after();
     }
 }
 

@@ -98,7 +98,6 @@ struct KernelServiceOptions {
     std::chrono::milliseconds recall_timeout{600'000};  // a majority may be away
     std::chrono::milliseconds catch_up_timeout{3'000};  // of a client that came in mid-cell
     std::chrono::milliseconds silence_ignored{3'000};   // by placement
-    std::chrono::milliseconds unreported_for{10'000};   // then a kernel that no host has goes
     std::chrono::milliseconds rowless_for{5'000};       // then a kernel that hosts have gets a row
     std::chrono::milliseconds quieten_pause{1'000};  // between two tries to end what nobody wants
     std::chrono::milliseconds start_again{3'000};    // what another gateway began to start
@@ -150,9 +149,8 @@ public:
     void gone(const cluster::ReplicaGone& gone);
     // It says all that it has from here on: a replica that it does not name any more is not there.
     void host_begins_to_report(const HostId& host);
-    // `settled`: every host has reported, so what nobody has does not exist. `acts`: what is one
-    // gateway's work at a time is this one's.
-    void tick(bool settled, bool acts);
+    // `acts`: what is one gateway's work at a time is this one's.
+    void tick(bool acts);
 
     std::vector<policy::HostView> host_views() const;
     const KernelServiceOptions& options() const { return options_; }
@@ -187,12 +185,11 @@ private:
     void take_parked(KernelId id, const KernelRow& row);
     void take_deleted(KernelId id, const KernelRow& row);
     void answer_leaving(KernelId id, bool for_good);
-    void look_after(bool long_settled);
+    void look_after();
     void look_after(Kernel& kernel);
     void write_own(Kernel& kernel, Edit edit);
     void start_again(Kernel& kernel);
     void delete_expired();
-    void forget_unreported();
     void forget_deleted();
 
     Ports ports_;
@@ -209,7 +206,6 @@ private:
     Instant forgot_at_{};
     // Replaced in tick(): a kernel may be ended from inside one of its own calls.
     std::vector<std::unique_ptr<Kernel>> ended_;
-    std::optional<Instant> settled_since_;
 };
 
 }  // namespace nbos::gateway

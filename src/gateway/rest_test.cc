@@ -279,7 +279,9 @@ TEST_F(Rest, AKernelWhoseHostsAreAllAwayIsNotForgotten) {
     EXPECT_EQ(200, model.status);
     EXPECT_EQ("none of its hosts is connected", jupyter::string_field(model.body, "reason"));
     all_up();
-    advance(milliseconds(12'000));  // all hosts are here, and none has it
+    advance(milliseconds(60'000));  // all hosts that this gateway is told of, and none has it
+    EXPECT_EQ(200, rest("GET", "/api/kernels/" + group.kernel).status);
+    EXPECT_EQ(204, rest("DELETE", "/api/kernels/" + group.kernel).status);
     EXPECT_EQ(404, rest("GET", "/api/kernels/" + group.kernel).status);
 }
 

@@ -14,6 +14,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kReported{200};  // after its first word a host has said all it has
 constexpr milliseconds kStartTimeout{10'000};
+constexpr Term kFirstTerm{1};  // of a group that has never had a leader
 
 }  // namespace
 
@@ -90,10 +91,13 @@ Membership SystemGroup::first_members() const {
     return members;
 }
 
-// Nobody has begun to work: the first members are being started, or there are none.
+// Nobody has begun to work: the first members are being started, or there are none. A member that
+// is started again may not know yet what it has applied, but its term tells.
 bool SystemGroup::is_fresh() const {
     return std::all_of(view.replicas().begin(), view.replicas().end(), [](const auto& entry) {
-        return entry.second.sequence.value <= 1 && !entry.second.membership.voters.empty();
+        const auto& status = entry.second;
+        return status.sequence.value <= 1 && status.term <= kFirstTerm &&
+               !status.membership.voters.empty();
     });
 }
 

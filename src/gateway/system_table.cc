@@ -166,7 +166,8 @@ void SystemTable::fail_late() {
             late.emplace_back(
                 std::move(write.done),
                 Error{Errc::kExhausted, sent ? Certainty::kUnknown : Certainty::kDidNotHappen,
-                      ports_.why_unwritable()});
+                      ports_.why_unwritable() +
+                          (sent ? "; what was asked for now may still be done then" : "")});
         }
         flight_.reset();
     }

@@ -45,6 +45,11 @@ bool CellMachine::knows(const std::string& session, const std::string& msg_id) c
     return queued_ids_.contains(id) || ended_at_.contains(id);
 }
 
+bool CellMachine::had_session(const std::string& session) const {
+    return session == session_ ||
+           std::find(past_sessions_.begin(), past_sessions_.end(), session) != past_sessions_.end();
+}
+
 bool CellMachine::will_not_run(const std::string& session, const std::string& msg_id) const {
     if (ended_at_.contains(Id{session, msg_id})) {
         return true;
@@ -314,11 +319,7 @@ void CellMachine::on(const Reset& entry, Fence, Events& events) {
     if (!options_) {
         return add_void(events, "a reset before the kernel is configured");
     }
-    bool repeated = entry.session.empty() || entry.session == session_;
-    for (const auto& past : past_sessions_) {
-        repeated = repeated || past == entry.session;
-    }
-    if (repeated) {
+    if (entry.session.empty() || had_session(entry.session)) {
         return add_void(events, "this reset has been done already");
     }
     if (standing_) {

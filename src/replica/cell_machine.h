@@ -132,6 +132,8 @@ public:
     const std::optional<KernelOptions>& options() const { return options_; }
     // The present incarnation's Jupyter session id.
     const std::string& session() const { return session_; }
+    // The present one's, or one of those before it.
+    bool had_session(const std::string& session) const;
     // The lowest cell that has not ended; may not be submitted yet.
     CellNumber next_cell() const;
     Epoch epoch() const { return epoch_; }

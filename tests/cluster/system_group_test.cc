@@ -125,15 +125,22 @@ TEST_F(SystemGroup, ALeaderWithoutAMajorityTellsNobodyThatItKnowsAll) {
     }
     const auto told = cluster_.table_rows().size();
     cluster_.send(old, cluster::Hello{"gateway-2"});
-    write(old, 1, "a", "1");
     cluster_.run_for(std::chrono::seconds(20));
+    const auto request = write(old, 1, "a", "1");
+    cluster_.run_for(std::chrono::seconds(5));
+    ASSERT_NE(cluster_.reply(request), nullptr);
+    EXPECT_EQ(cluster_.reply(request)->code, Errc::kNotLeader);
     EXPECT_EQ(told, cluster_.table_rows().size());
     for (const int host : {1, 2, 3}) {
         if (host != old) {
             cluster_.start(host);
         }
     }
-    ASSERT_TRUE(cluster_.run_until([&] { return is_acknowledged(1); }));  // kept, and done now
+    ASSERT_TRUE(cluster_.run_until([&] { return leader() != 0; }));
+    cluster_.run_for(std::chrono::seconds(5));
+    EXPECT_FALSE(is_acknowledged(1));  // it was refused, and is not done later
+    write(leader(), 1, "a", "1");
+    EXPECT_TRUE(cluster_.run_until([&] { return is_acknowledged(1); }));
 }
 
 TEST_F(SystemGroup, AllHostsMayBeKilledAndComeBack) {
