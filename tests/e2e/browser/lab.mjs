@@ -19,9 +19,10 @@ export function say(step, more = {}) {
   console.log(JSON.stringify({ step, ...more }));
 }
 
-// The newest kinds of kernel messages to (>) and from (<) kernels, for a failure's report.
+// The newest kinds of kernel messages to (>) and from (<) kernels.
+const heard = [];
+
 function listen(page) {
-  const heard = [];
   const note = (way, payload) => {
     const kind = /"msg_type": ?"([a-z_]+)"/.exec(String(payload))?.[1] ?? 'a frame';
     const state = /"execution_state": ?"([a-z]+)"/.exec(String(payload))?.[1] ?? '';
@@ -37,7 +38,6 @@ function listen(page) {
       socket.on('close', () => heard.push(`close ${where}`));
     }
   });
-  return heard;
 }
 
 // What a person would see of the notebook and over it.
@@ -59,7 +59,7 @@ export async function tell(story) {
   const browser = await chromium.launch({ executablePath: NBOS_CHROMIUM, args: FLAGS });
   const page = await browser.newPage({ viewport: { width: 1200, height: 720 } });
   page.setDefaultTimeout(LIMIT_MS);
-  const heard = listen(page);
+  listen(page);
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const tools = {
     goOn: () => lines.next(),
@@ -91,6 +91,21 @@ export async function openLauncher(page) {
   await page.getByRole('button', { name: 'No', exact: true }).click({ timeout: 5000 })
     .catch(() => {});
   return card;
+}
+
+// A new notebook whose kernel has answered. JupyterLab shows "idle" also before there is a kernel, and
+// forgets a cell that is run then without a word.
+export async function openNotebook(page, card) {
+  await card.click();
+  await page.locator('.jp-Notebook .jp-CodeCell .cm-content').first().waitFor();
+  const late = Date.now() + LIMIT_MS;
+  while (!heard.some((line) => line.startsWith('< kernel_info_reply'))) {
+    if (Date.now() > late) {
+      throw new Error('the kernel has not answered');
+    }
+    await page.waitForTimeout(50);
+  }
+  await untilStatus(page, 'idle');
 }
 
 export async function untilStatus(page, status) {

@@ -1,11 +1,9 @@
 // A person who reloads the page while a cell runs: the kernel is shown busy, then idle, with all
 // variables.
-import { openLauncher, outputOf, say, startCell, tell, untilStatus } from './lab.mjs';
+import { openLauncher, openNotebook, outputOf, say, startCell, tell, untilStatus } from './lab.mjs';
 
 await tell(async (page, { goOn }) => {
-  await (await openLauncher(page)).click();
-  await page.locator('.jp-Notebook .jp-CodeCell .cm-content').first().click();
-  await untilStatus(page, 'idle');
+  await openNotebook(page, await openLauncher(page));
   await startCell(page, 'import pathlib, time\nwhile not pathlib.Path("go-on").exists(): time.sleep(.1)\n'
                   + 'found = "after the reload"');
   await untilStatus(page, 'busy');

@@ -1,5 +1,5 @@
 // A person with a slider: it works, its kernel fails over, it is visibly closed, a new one works.
-import { cellNumbered, openLauncher, outputOf, say, startCell, tell, untilStatus } from './lab.mjs';
+import { cellNumbered, openLauncher, openNotebook, outputOf, say, startCell, tell } from './lab.mjs';
 
 const SLIDER = 'import ipywidgets\nslider = ipywidgets.IntSlider(value=3, max=10)\nslider';
 
@@ -19,9 +19,7 @@ await tell(async (page, { goOn, shot }) => {
     title: await card.innerText(),
     logoWidth: await logo.evaluate(async image => { await image.decode(); return image.naturalWidth; }),
   });
-  await card.click();
-  await page.locator('.jp-Notebook .jp-CodeCell .cm-content').first().click();
-  await untilStatus(page, 'idle');
+  await openNotebook(page, card);
   await startCell(page, SLIDER);
   await moveSlider(page, 1);
   await startCell(page, 'slider.value');
