@@ -8,21 +8,13 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
-using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::milliseconds;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-class Channels : public GatewayHarness {
-protected:
-    void SetUp() override {
-        all_up();
-        group_ = running_kernel();
-    }
-    Group group_;
-};
+using Channels = testing::RunningKernel;
 
 TEST_F(Channels, ACellIsBusyThenOutputsThenReplyThenIdle) {
     auto client = connect(group_.kernel, "s1");

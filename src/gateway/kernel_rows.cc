@@ -192,7 +192,7 @@ void KernelService::take_open(KernelId id, const KernelRow& row) {
     }
     if (row.state == KernelRow::State::kOpen && kernel->parked) {
         kernel->parked.reset();
-        if (!kernel->leaving.empty()) {
+        if (!kernel->leaving.empty() || kernel->being_quieted) {
             kernel->channels.take_up();
         }
         log_info("gateway", "kernel {} is taken up again", id.value.str());

@@ -328,7 +328,7 @@ void KernelService::quieten(Kernel& kernel) {
             return;
         }
         quiet->being_quieted = false;
-        if (status) {
+        if (status || quiet->leaving.empty()) {  // with none by name it is not tried again
             quiet->leaving.clear();
             quiet->channels.old_ones_ended();
         }

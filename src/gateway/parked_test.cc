@@ -182,6 +182,25 @@ TEST_F(ParkedKernels, WhatIsAskedForAfterTheyAreBackIsNotInterrupted) {
     EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
 }
 
+TEST_F(ParkedKernels, AGatewayThatKnowsNoneOfTheOldCellsHoldsNewOnesUntilTheyAreOver) {
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    restart_gateway();
+    all_up();
+    group_.queued = 1;
+    report(group_);
+    advance(milliseconds(1'000));
+    const auto all = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, all.size());
+    EXPECT_THAT(all[0].second.cells, IsEmpty());
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s2");
+    again.execute("m2");
+    EXPECT_THAT(cells_sent(), IsEmpty());  // that interrupt would hit it
+    tell(all[0].first, cluster::Reply{.request = all[0].second.request});
+    advance(milliseconds(100));
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m2"));
+}
+
 TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
     auto client = connect(group_.kernel, "s1");
     lose("h2");

@@ -8,19 +8,11 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
-using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-class Questions : public GatewayHarness {
-protected:
-    void SetUp() override {
-        all_up();
-        group_ = running_kernel();
-    }
-    Group group_;
-};
+using Questions = testing::RunningKernel;
 
 TEST_F(Questions, InputIsAskedOfTheRequesterAndAnsweredWhereTheCellRuns) {
     auto asker = connect(group_.kernel, "s1");

@@ -25,6 +25,14 @@ protected:
     int leader() const { return host_of(*cluster_.leader(kernel_)); }
     int other_than(int host) const { return host % 3 + 1; }
 
+    void kill_all_but(int host) {
+        for (int other = 1; other <= 3; ++other) {
+            if (other != host) {
+                cluster_.kill(other);
+            }
+        }
+    }
+
     // Sends a cell to `host` and waits until it has ended.
     bool run(int host, const std::string& id, const std::string& code) {
         cluster_.execute(host, kernel_, id, code);
@@ -293,11 +301,7 @@ TEST_F(AgentClusterTest, OnlyTheCellsThatAreMeantAreInterrupted) {
 
 TEST_F(AgentClusterTest, WithoutAMajorityAnInterruptIsNotConfirmed) {
     const int host = leader();
-    for (int other = 1; other <= 3; ++other) {
-        if (other != host) {
-            cluster_.kill(other);
-        }
-    }
+    kill_all_but(host);
     cluster_.execute(host, kernel_, "a", "set x 1");
     cluster_.run_for(seconds(5));
     const auto request = cluster_.next_request();
@@ -331,11 +335,7 @@ TEST_F(AgentClusterTest, AKernelThatIsNotHereIsRefusedClearly) {
 
 TEST_F(AgentClusterTest, AMinorityExecutesNothing) {
     const int host = leader();
-    for (int other = 1; other <= 3; ++other) {
-        if (other != host) {
-            cluster_.kill(other);
-        }
-    }
+    kill_all_but(host);
     cluster_.execute(host, kernel_, "a", "set x 1");
     cluster_.run_for(seconds(60));
     EXPECT_EQ(cluster_.times_started("a"), 0);

@@ -382,4 +382,14 @@ protected:
     std::unique_ptr<gateway::Gateway> gateway_;
 };
 
+// With one kernel, for tests that look at nothing else.
+class RunningKernel : public GatewayHarness {
+protected:
+    void SetUp() override {
+        all_up();
+        group_ = running_kernel();
+    }
+    Group group_;
+};
+
 }  // namespace nbos::testing
