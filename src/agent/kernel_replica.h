@@ -68,6 +68,7 @@ public:
     void configure(const replica::KernelOptions& options);  // first member of a new kernel
     void handle(const cluster::ClientMessage& message);
     void handle(const cluster::Interrupt& request);
+    void handle(const cluster::InterruptCallback& request);
     void handle(const cluster::Restart& request);
     void handle(const cluster::Lead& request);
     void handle(const cluster::ChangeMembers& request);

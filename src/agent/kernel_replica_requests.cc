@@ -8,6 +8,7 @@ namespace nbos::agent {
 namespace {
 
 constexpr std::size_t kRecalledMax = 16;
+constexpr auto kLeft = "its kernel was shut down";
 
 }  // namespace
 
@@ -35,11 +36,18 @@ void KernelReplica::handle(const cluster::Interrupt& request) {
         return cells.empty() || std::find(cells.begin(), cells.end(),
                                           cluster::CellId{session, msg_id}) != cells.end();
     };
+    const auto& queue = machine_.queue();
     if (run_ && started_ && interpreter_.id() && meant(run_->cell().session, run_->cell().msg_id)) {
+        const bool first_time = request.leaving && left_ != started_;
+        for (std::size_t n = 1; first_time && hears_majority() && n < queue.size(); ++n) {
+            if (meant(queue[n].session, queue[n].msg_id)) {
+                // Before the signal: a cell that takes it and ends well must not be followed.
+                propose(replica::Cancel{queue[n].session, queue[n].msg_id, kLeft});
+            }
+        }
         interrupt_run(request);
         return;
     }
-    const auto& queue = machine_.queue();
     const bool runs = machine_.standing() && meant(queue.front().session, queue.front().msg_id);
     const bool comes = request.cells.empty() && !submits_.empty();
     if (!leads_knowingly() || !hears_majority() || runs || comes) {
@@ -61,6 +69,15 @@ void KernelReplica::handle(const cluster::Interrupt& request) {
         }
     }
     answer_interrupts();
+}
+
+// Between its requests an interpreter drops the signal (nbos_kernel/interrupts.py); before it
+// serves, nothing in it does.
+void KernelReplica::handle(const cluster::InterruptCallback&) {
+    const bool cell = run_ && started_;
+    if (interpreter_.id() && !cell && interpreter_.current(machine_.sequence())) {
+        ports_.interpreters.interrupt(*interpreter_.id());
+    }
 }
 
 void KernelReplica::interrupt_run(const cluster::Interrupt& request) {

@@ -185,6 +185,9 @@ ChangeMembers get(Reader& in, Tag<ChangeMembers>) {
 void put(Writer& out, const KillInterpreter& rpc) { out.put(rpc.request).put(rpc.kernel.value); }
 KillInterpreter get(Reader& in, Tag<KillInterpreter>) { return get_request<KillInterpreter>(in); }
 
+void put(Writer& out, const InterruptCallback& rpc) { out.put(rpc.kernel.value); }
+InterruptCallback get(Reader& in, Tag<InterruptCallback>) { return {get_kernel(in)}; }
+
 void put(Writer& out, const Heard& rpc) {
     out.put(rpc.kernel.value).put(rpc.session).put(rpc.asked_by).put(rpc.msg_id);
     out.put(rpc.output).put(rpc.done);

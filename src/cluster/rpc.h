@@ -73,6 +73,11 @@ struct Interrupt {
     // and the answer when it has ended.
     bool leaving = false;
 };
+// What runs of it that is no cell: a widget's callback, a completion. To the replica that has it;
+// not answered.
+struct InterruptCallback {
+    KernelId kernel;
+};
 struct Restart {  // answered when the new incarnation can serve
     std::uint64_t request = 0;
     KernelId kernel;
@@ -248,7 +253,7 @@ using Rpc =
     std::variant<Hello, HostDirectory, StartReplica, StopReplica, ClientMessage, Interrupt, Restart,
                  Lead, ChangeMembers, KillInterpreter, AgentInfo, Reply, KernelOutput, CellStarted,
                  CellEnded, KernelStatus, ReplicaGone, Heard, Recall, ReadOutputs, CellOutputs,
-                 WriteTable, CatchUp, TableRows, ConnectedGateways>;
+                 WriteTable, CatchUp, TableRows, ConnectedGateways, InterruptCallback>;
 
 Bytes encode(const Rpc& rpc);
 std::optional<Rpc> decode_rpc(std::string_view bytes);  // hostile input is fine

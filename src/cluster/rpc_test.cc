@@ -115,6 +115,7 @@ std::vector<Rpc> examples() {
                   .rows = {{"a", Bytes::copy("1"), Index{4}}, {"b", std::nullopt, Index{9}}},
                   .writers = {{{1, 2}, 3, {replica::TableOutcome::kConflict}}}},
         ConnectedGateways{HostId{"host-1"}, {"gateway-1", "gateway-2"}},
+        InterruptCallback{kKernel},
     };
 }
 

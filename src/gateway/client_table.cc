@@ -211,6 +211,20 @@ void ClientTable::send(ClientId id, const std::string& session, const jupyter::M
     }
 }
 
+void ClientTable::send_to_all(const std::string& session, const jupyter::Message& message,
+                              Instant now) {
+    bool sent = false;
+    for (const auto& [id, client] : std::map(clients_)) {
+        if (client.is_of(session)) {
+            transmit(client, message);
+            sent = true;
+        }
+    }
+    if (!sent && !session.empty()) {
+        keep(kept_for(session, now), std::make_shared<const jupyter::Message>(message));
+    }
+}
+
 void ClientTable::drop_kept(const std::string& session, const Which& which) {
     const auto kept = kept_.find(session);
     if (kept == kept_.end()) {

@@ -88,7 +88,9 @@ public:
     // To one client; when it has gone to another connection of its session; else kept for it.
     void send(ClientId id, const std::string& session, const jupyter::Message& message,
               Instant now);
-    // The same, but false instead of keeping it.
+    // To every connection that speaks for the session; kept for it when there is none.
+    void send_to_all(const std::string& session, const jupyter::Message& message, Instant now);
+    // As send(), but false instead of keeping it.
     bool reach(ClientId id, const std::string& session, const jupyter::Message& message);
     bool knows(const std::string& session) const;  // connected, or away with messages kept
     void forget_old(Instant now);

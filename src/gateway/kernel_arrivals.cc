@@ -211,7 +211,7 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         return;
     }
     for (const auto& message : news) {
-        clients_.send({}, session, message, now());
+        clients_.send_to_all(session, message, now());
     }
     tell_heard(session, mark);
 }

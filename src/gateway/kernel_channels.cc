@@ -383,7 +383,7 @@ void KernelChannels::pump() {
 // log already is void there.
 void KernelChannels::pump_cells(const HostId& target) {
     constexpr std::chrono::seconds kAskForEnd{5};
-    if (after_old_ones_) {
+    if (after_old_ones_ || holds_ > 0) {
         return;
     }
     const auto connection = shared_.hosts.connection(target);

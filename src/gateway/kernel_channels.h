@@ -95,6 +95,10 @@ public:
     // It is. What was asked before the end of that may still be ending: until then cells wait.
     void take_up() { after_old_ones_ = true; }
     void old_ones_ended() { after_old_ones_ = false; }
+    bool waits_for_old_ones() const { return after_old_ones_; }
+    // While an interrupt that names no cell is under way: it would hit them.
+    void hold_cells() { ++holds_; }
+    void release_cells() { holds_ -= holds_ > 0 ? 1 : 0; }
     std::vector<cluster::CellId> pending() const;
     // Why its cells cannot go on now, told in the first one that waits; empty: nothing is in the
     // way.
@@ -236,6 +240,7 @@ private:
     std::uint32_t stale_queued_ = 0;           // reported before the last end of a cell
     bool restarting_ = false;
     bool after_old_ones_ = false;  // taken up again: cells of the time before may still be ending
+    std::size_t holds_ = 0;
     std::optional<Instant> held_up_since_;
     std::string failure_;  // why it is dead
     std::chrono::microseconds last_activity_{};

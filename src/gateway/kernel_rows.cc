@@ -192,7 +192,10 @@ void KernelService::take_open(KernelId id, const KernelRow& row) {
     }
     if (row.state == KernelRow::State::kOpen && kernel->parked) {
         kernel->parked.reset();
-        if (!kernel->leaving.empty() || kernel->being_quieted) {
+        if (kernel->leaving.empty() && std::exchange(kernel->being_quieted, false)) {
+            ports_.calls.cancel(kernel->quieten_call);  // it would mean new cells, too
+        }
+        if (!kernel->leaving.empty() || kernel->view.queued() > 0) {
             kernel->channels.take_up();
         }
         log_info("gateway", "kernel {} is taken up again", id.value.str());
@@ -207,8 +210,13 @@ void KernelService::take_parked(KernelId id, const KernelRow& row) {
         return;
     }
     log_info("gateway", "kernel {} is parked", id.value.str());
-    answer_restarts(kernel,
-                    Error{Errc::kNotFound, Certainty::kDidNotHappen, "the kernel was shut down"});
+    if (!kernel.restarts.empty()) {
+        const bool begun = ports_.calls.cancel(kernel.restart_call);
+        kernel.channels.abandon_restart();
+        answer_restarts(
+            kernel, Error{Errc::kNotFound, begun ? Certainty::kUnknown : Certainty::kDidNotHappen,
+                          "the kernel was shut down"});
+    }
     answer_leaving(id, false);
     const auto pending = kernel.channels.pending();
     kernel.leaving.insert(kernel.leaving.end(), pending.begin(), pending.end());

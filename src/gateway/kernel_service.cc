@@ -57,6 +57,10 @@ std::string Kernel::reason() const {
 }
 
 Error Kernel::no_majority(Certainty certainty, std::string_view what_now) const {
+    if (membership().voters.empty()) {
+        return {Errc::kExhausted, certainty,
+                fmt::format("none of this kernel's hosts is connected; {}", what_now)};
+    }
     return {Errc::kExhausted, certainty,
             fmt::format("{} of the {} hosts of this kernel cannot be reached, and it needs a "
                         "majority; {}",
@@ -217,11 +221,26 @@ void KernelService::created(KernelId id, const std::string& why, Created done) {
 // then. With an id of its own choice the client finds it when it asks again.
 void KernelService::create_failed(KernelId id, bool chosen, Error error, const Created& done) {
     if (!chosen && error.certainty == Certainty::kUnknown) {
-        const KernelRow row{.state = KernelRow::State::kDeleted, .until = ports_.clock.wall()};
-        ports_.table.write({.conditions = {}, .changes = {{kernel_key(id), encode(row)}}},
-                           [](const Result<replica::TableOutcome>&) {});
+        undo_create(id);
     }
     done(std::move(error).in("the kernel was not created"));
+}
+
+// However long it takes: the row may be written when a majority of the system group is back.
+void KernelService::undo_create(KernelId id) {
+    const KernelRow row{.state = KernelRow::State::kDeleted, .until = ports_.clock.wall()};
+    ports_.table.write({.conditions = {}, .changes = {{kernel_key(id), encode(row)}}},
+                       [this, id](const Result<replica::TableOutcome>& written) {
+                           if (!written) {
+                               to_undo_.insert(id);
+                           }
+                       });
+}
+
+void KernelService::try_undo_again() {
+    for (const auto id : std::exchange(to_undo_, {})) {
+        undo_create(id);
+    }
 }
 
 void KernelService::start_replicas(Kernel& kernel, const std::map<ReplicaId, HostId>& which,
@@ -264,19 +283,33 @@ void KernelService::replica_not_started(KernelId id, ReplicaId replica, const st
 
 // What is pending now is meant, not what is asked for while nobody has answered yet.
 void KernelService::interrupt(KernelId id, Done done) {
-    const auto* kernel = find(id);
+    auto* kernel = find(id);
     if (kernel == nullptr) {
         done(Error{Errc::kNotFound, Certainty::kDidNotHappen, "no such kernel"});
         return;
     }
+    if (const auto owner = kernel->view.owner()) {
+        ports_.link.send(*owner, cluster::InterruptCallback{id});
+    }
     auto cells = kernel->channels.pending();
+    cells.insert(cells.end(), kernel->leaving.begin(), kernel->leaving.end());
+    if (kernel->leaving.empty() && kernel->channels.waits_for_old_ones()) {
+        cells.clear();  // nobody here knows their names
+    }
     const bool idle = cells.empty() && kernel->view.leader() && kernel->view.queued() == 0;
     if (idle && !kernel->view.runs_a_cell()) {
         done(ok());
         return;
     }
-    call_interrupt(id, std::move(cells), false, [this, id, done](Status status) {
+    const bool unnamed = cells.empty();
+    if (unnamed) {
+        kernel->channels.hold_cells();
+    }
+    call_interrupt(id, std::move(cells), false, [this, id, unnamed, done](Status status) {
         auto* interrupted = find(id);
+        if (unnamed && interrupted != nullptr) {
+            interrupted->channels.release_cells();
+        }
         const bool away =
             interrupted != nullptr && interrupted->reported() && interrupted->lacks_majority();
         if (status && interrupted != nullptr) {
@@ -291,8 +324,8 @@ void KernelService::interrupt(KernelId id, Done done) {
 }
 
 // Nothing is asked for without a majority, unless a cell runs in a part that can be reached.
-void KernelService::call_interrupt(KernelId id, std::vector<cluster::CellId> cells, bool leaving,
-                                   Done done) {
+std::uint64_t KernelService::call_interrupt(KernelId id, std::vector<cluster::CellId> cells,
+                                            bool leaving, Done done) {
     const auto route = [this, id]() -> std::optional<HostId> {
         const auto* kernel = find(id);
         if (kernel == nullptr) {
@@ -306,7 +339,7 @@ void KernelService::call_interrupt(KernelId id, std::vector<cluster::CellId> cel
         const auto host = runs ? view.executor() : view.leader();
         return host && ports_.hosts.up(*host) ? host : any_host(*kernel, ports_.hosts);
     };
-    ports_.calls.call(
+    return ports_.calls.call(
         route,
         [id, &cells, leaving](std::uint64_t request) {
             return cluster::Interrupt{request, id, std::move(cells), leaving};
@@ -322,17 +355,18 @@ void KernelService::quieten(Kernel& kernel) {
     }
     kernel.being_quieted = true;
     kernel.quieten_again = now + options_.quieten_pause;
-    call_interrupt(kernel.id, kernel.leaving, true, [this, id = kernel.id](const Status& status) {
-        auto* quiet = find(id);
-        if (quiet == nullptr) {
-            return;
-        }
-        quiet->being_quieted = false;
-        if (status || quiet->leaving.empty()) {  // with none by name it is not tried again
-            quiet->leaving.clear();
-            quiet->channels.old_ones_ended();
-        }
-    });
+    kernel.quieten_call = call_interrupt(kernel.id, kernel.leaving, true,
+                                         [this, id = kernel.id](const Status& status) {
+                                             auto* quiet = find(id);
+                                             if (quiet == nullptr) {
+                                                 return;
+                                             }
+                                             quiet->being_quieted = false;
+                                             if (status) {
+                                                 quiet->leaving.clear();
+                                                 quiet->channels.old_ones_ended();
+                                             }
+                                         });
 }
 
 void KernelService::restart(KernelId id, Done done) {
@@ -476,14 +510,26 @@ void KernelService::host_begins_to_report(const HostId& host) {
     }
 }
 
+std::string KernelService::why_cells_wait(const Kernel& kernel) const {
+    if (kernel.lacks_majority()) {
+        return kernel.reason();
+    }
+    return kernel.channels.waits_for_old_ones()
+               ? "a cell of the time before the kernel was shut down has not ended yet; interrupt "
+                 "it, or restart the kernel"
+               : "";
+}
+
 void KernelService::tick(bool acts) {
     ended_.clear();
     give_up_restarts();
+    try_undo_again();
     for (const auto& [id, kernel] : kernels_) {
-        const bool waits = !kernel->membership().voters.empty() && kernel->lacks_majority();
-        kernel->channels.hold_up(waits ? kernel->reason() : "");
+        kernel->channels.hold_up(why_cells_wait(*kernel));
         if (!kernel->leaving.empty()) {
             quieten(*kernel);
+        } else if (kernel->channels.waits_for_old_ones() && kernel->view.queued() == 0) {
+            kernel->channels.old_ones_ended();
         }
         kernel->channels.tick();
     }

@@ -59,6 +59,7 @@ struct Kernel : ReplicaGroup {
     // them.
     std::vector<cluster::CellId> leaving;
     bool being_quieted = false;
+    std::uint64_t quieten_call = 0;
     Instant quieten_again{};
     std::map<ReplicaId, std::string> start_failures;
     std::size_t starts_pending = 0;  // of its first replicas, from here
@@ -173,9 +174,13 @@ private:
     void restarted(KernelId kernel, const std::string& session, const Status& status);
     Kernel& add(KernelId id, const std::string& spec, const std::string& session);
     void give_up_restarts();
-    void call_interrupt(KernelId id, std::vector<cluster::CellId> cells, bool leaving, Done done);
+    std::uint64_t call_interrupt(KernelId id, std::vector<cluster::CellId> cells, bool leaving,
+                                 Done done);
     void quieten(Kernel& kernel);
     void answer_restarts(Kernel& kernel, const Status& status);
+    void undo_create(KernelId id);
+    void try_undo_again();
+    std::string why_cells_wait(const Kernel& kernel) const;
 
     // ---- kernel_rows.cc ----
     void edit_row(KernelId id, Edit edit, std::vector<replica::TableChange> with, Done done,
@@ -199,6 +204,7 @@ private:
     std::map<KernelId, std::unique_ptr<Kernel>> kernels_;
     std::map<KernelId, std::chrono::microseconds> deleted_;  // and when
     std::map<KernelId, Membership> placing_;                 // created, with no row yet
+    std::set<KernelId> to_undo_;  // nobody was told of them, and their rows may be written yet
     std::list<Leaving> leaving_;
     std::uint64_t last_leaving_ = 0;
     std::set<KernelId> expiring_;  // their deletion is being written

@@ -195,10 +195,54 @@ TEST_F(ParkedKernels, AGatewayThatKnowsNoneOfTheOldCellsHoldsNewOnesUntilTheyAre
     rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
     auto again = connect(group_.kernel, "s2");
     again.execute("m2");
-    EXPECT_THAT(cells_sent(), IsEmpty());  // that interrupt would hit it
-    tell(all[0].first, cluster::Reply{.request = all[0].second.request});
+    EXPECT_THAT(cells_sent(), IsEmpty());  // not behind what may fail
+    link_.sent.clear();
+    advance(milliseconds(4'000));
+    EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());  // it would hit what others ask for
+    EXPECT_THAT(again.take(), ElementsAre(HasSubstr("has not ended yet")));
+    again.send("control", "interrupt_request", "i1");
+    const auto asked = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, asked.size());
+    EXPECT_THAT(asked[0].second.cells, IsEmpty());
+    group_.queued = 0;
+    report(group_);
+    advance(milliseconds(100));
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    tell(asked[0].first, cluster::Reply{.request = asked[0].second.request});
     advance(milliseconds(100));
     EXPECT_THAT(cells_sent(), ElementsAre("h1 m2"));
+}
+
+TEST_F(ParkedKernels, AnInterruptMeansTheOldCellThatTheNewOnesWaitFor) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    group_.queued = 1;
+    report(group_);
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s2");
+    again.execute("m2");
+    link_.sent.clear();
+    again.send("control", "interrupt_request", "i1");
+    const auto asked = link_.take<cluster::Interrupt>();
+    ASSERT_EQ(1U, asked.size());
+    EXPECT_FALSE(asked[0].second.leaving);
+    EXPECT_THAT(asked[0].second.cells,
+                ElementsAre(cluster::CellId{"s2", "m2"}, cluster::CellId{"s1", "m1"}));
+}
+
+TEST_F(ParkedKernels, ARestartUnderWayEndsWithTheShutdown) {
+    const auto restart = rest_later("POST", "/api/kernels/" + group_.kernel + "/restart");
+    ASSERT_EQ(1U, link_.take<cluster::Restart>().size());
+    rest("DELETE", "/api/kernels/" + group_.kernel);
+    EXPECT_EQ(404, restart->status);
+    rest("POST", "/api/kernels", R"({"kernel_id": ")" + group_.kernel + R"("})");
+    auto again = connect(group_.kernel, "s2");
+    again.execute("m2");
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 m2"));
+    advance(milliseconds(9'000));
+    EXPECT_TRUE(link_.take<cluster::Restart>().empty());
 }
 
 TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
@@ -206,18 +250,13 @@ TEST_F(ParkedKernels, WithoutAMajorityNoInterruptIsPromised) {
     lose("h2");
     lose("h3");
     client.execute("m1");
-    jupyter::HttpResponse answer{.status = 0, .content_type = {}, .headers = {}, .body = {}};
-    gateway_->handle({.method = "POST",
-                      .target = "/api/kernels/" + group_.kernel + "/interrupt",
-                      .headers = {{"authorization", "token secret"}},
-                      .body = ""},
-                     [&answer](jupyter::HttpResponse response) { answer = std::move(response); });
+    const auto answer = rest_later("POST", "/api/kernels/" + group_.kernel + "/interrupt");
     advance(milliseconds(9'000));
-    EXPECT_EQ(0, answer.status);  // most absences are over by then
+    EXPECT_EQ(0, answer->status);  // most absences are over by then
     advance(milliseconds(2'000));
-    EXPECT_EQ(503, answer.status);
-    EXPECT_THAT(answer.body, HasSubstr("2 of the 3 hosts"));
-    EXPECT_THAT(answer.body, HasSubstr("reached no cell"));
+    EXPECT_EQ(503, answer->status);
+    EXPECT_THAT(answer->body, HasSubstr("2 of the 3 hosts"));
+    EXPECT_THAT(answer->body, HasSubstr("reached no cell"));
     EXPECT_TRUE(link_.take<cluster::Interrupt>().empty());
 }
 

@@ -200,27 +200,18 @@ TEST_F(Rest, InterruptAndRestartAnswerWhenTheClusterHas) {
     group.queued = 1;
     report(group);
     EXPECT_EQ(0, rest("POST", "/api/kernels/" + group.kernel + "/interrupt").status);
-    int status = 0;
-    gateway_->handle({.method = "POST",
-                      .target = "/api/kernels/" + group.kernel + "/interrupt",
-                      .headers = {{"authorization", "token secret"}},
-                      .body = "{}"},
-                     [&](const jupyter::HttpResponse& response) { status = response.status; });
+    const auto asked = rest_later("POST", "/api/kernels/" + group.kernel + "/interrupt");
     for (const auto& [host, interrupt] : link_.take<cluster::Interrupt>()) {
         tell(host, cluster::Reply{.request = interrupt.request});
     }
-    EXPECT_EQ(204, status);
+    EXPECT_EQ(204, asked->status);
     group.queued = 0;
     report(group);
-    gateway_->handle({.method = "POST",
-                      .target = "/api/kernels/" + group.kernel + "/restart",
-                      .headers = {{"authorization", "token secret"}},
-                      .body = ""},
-                     [&](const jupyter::HttpResponse& response) { status = response.status; });
+    const auto restart = rest_later("POST", "/api/kernels/" + group.kernel + "/restart");
     EXPECT_EQ("restarting", jupyter::string_field(rest("GET", "/api/kernels/" + group.kernel).body,
                                                   "execution_state"));
     advance(milliseconds(39'000));
-    EXPECT_EQ(503, status);  // nobody answered
+    EXPECT_EQ(503, restart->status);  // nobody answered
     EXPECT_EQ("idle", jupyter::string_field(rest("GET", "/api/kernels/" + group.kernel).body,
                                             "execution_state"));
 }
@@ -275,6 +266,10 @@ TEST_F(Rest, AKernelWhoseHostsAreAllAwayIsNotForgotten) {
     restart_gateway();
     up("h4");  // it has the tables, and no part in the kernel
     advance(milliseconds(6'000));
+    auto client = connect(group.kernel, "s1");
+    client.execute("m1");
+    advance(milliseconds(4'000));
+    EXPECT_THAT(client.take(), ElementsAre(HasSubstr("none of its hosts is connected")));
     const auto model = rest("GET", "/api/kernels/" + group.kernel);
     EXPECT_EQ(200, model.status);
     EXPECT_EQ("none of its hosts is connected", jupyter::string_field(model.body, "reason"));

@@ -50,7 +50,7 @@ void SystemTable::pump() {
 }
 
 void SystemTable::begin_flight() {
-    flight_.emplace();
+    flight_ = Flight{};
     flight_->deadline = waiting_.front().deadline;
     auto& write = flight_->rpc.write;
     write.writer = writer_;
@@ -78,6 +78,7 @@ void SystemTable::send(Flight& flight) {
     flight.sent_to = *leader;
     flight.connection = connection;
     flight.repeat_at = now + kRepeat;
+    ++flight.unanswered;
     ports_.link.send(*leader, flight.rpc);
 }
 
@@ -95,6 +96,7 @@ void SystemTable::replied(const cluster::Reply& reply) {
         return;
     }
     flight_->sent_to = {};
+    flight_->unanswered -= std::min<std::size_t>(flight_->unanswered, 1);
     flight_->not_before = ports_.clock.now() + kPause;
 }
 
@@ -161,7 +163,7 @@ void SystemTable::fail_late() {
     const auto now = ports_.clock.now();
     std::vector<std::pair<Done, Error>> late = std::exchange(refused_, {});
     if (flight_ && now >= flight_->deadline) {
-        const bool sent = flight_->connection > 0;
+        const bool sent = flight_->unanswered > 0;
         for (auto& write : flight_->writes) {
             late.emplace_back(
                 std::move(write.done),

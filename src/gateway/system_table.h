@@ -72,6 +72,7 @@ private:
         Instant deadline{};
         HostId sent_to;
         std::uint64_t connection = 0;
+        std::size_t unanswered = 0;  // sent and not refused: it may be in a log
         Instant repeat_at{};
         Instant not_before{};
     };

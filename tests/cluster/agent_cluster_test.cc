@@ -299,6 +299,23 @@ TEST_F(AgentClusterTest, OnlyTheCellsThatAreMeantAreInterrupted) {
     }
 }
 
+TEST_F(AgentClusterTest, WhatWaitsBehindACellThatNobodyWaitsForNeverRuns) {
+    const int host = leader();
+    cluster_.execute(host, kernel_, "a", "hang on");  // ends well when it is interrupted
+    cluster_.execute(host, kernel_, "b", "set x 1");
+    cluster_.execute(host, kernel_, "c", "set x 2");
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.times_started("a") == 1; }));
+    cluster_.send(host, cluster::Interrupt{cluster_.next_request(),
+                                           kernel_,
+                                           {{"client", "a"}, {"client", "b"}, {"client", "c"}},
+                                           true});
+    ASSERT_TRUE(cluster_.run_until([&] { return cluster_.ended("c") != nullptr; }));
+    for (const auto* id : {"b", "c"}) {
+        EXPECT_EQ(cluster_.times_started(id), 0) << id;
+        EXPECT_EQ(cluster_.ended(id)->ending, replica::Ending::kCancelled) << id;
+    }
+}
+
 TEST_F(AgentClusterTest, WithoutAMajorityAnInterruptIsNotConfirmed) {
     const int host = leader();
     kill_all_but(host);

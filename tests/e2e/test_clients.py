@@ -126,6 +126,37 @@ def test_interrupt_request_on_the_control_channel(conversation):
     assert run.error[0] == "KeyboardInterrupt"
 
 
+SLOW_WIDGET = """
+import time
+from comm import get_comm_manager
+
+def opened(comm, _):
+    @comm.on_msg
+    def pressed(_):
+        comm.send("on")
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            comm.send("stopped")
+
+get_comm_manager().register_target("slow", opened)
+"""
+
+
+def test_a_callback_of_a_widget_is_interrupted(cluster, kernel, conversation):
+    def says(data):
+        return lambda message: (message["header"]["msg_type"] == "comm_msg"
+                                and message["content"]["data"] == data)
+
+    assert conversation.execute(SLOW_WIDGET).status == "ok"
+    conversation.send("comm_open", {"comm_id": "w", "target_name": "slow", "data": {}})
+    conversation.send("comm_msg", {"comm_id": "w", "data": {}})
+    conversation.wait_for(says("on"))
+    assert cluster.call("POST", f"/api/kernels/{kernel}/interrupt")[0] == 204
+    conversation.wait_for(says("stopped"))
+    assert conversation.execute("1 + 1").text == "2"
+
+
 def test_an_error_aborts_what_is_queued_behind_it(conversation):
     slow = conversation.submit("import time\ntime.sleep(0.5)\n1 / 0")
     queued = conversation.submit("ran = True")

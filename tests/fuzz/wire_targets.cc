@@ -137,7 +137,8 @@ std::vector<std::string> rpc_examples() {
         cluster::TableRows{.index = Index{3},
                            .rows = {{"k", Bytes::copy("v"), Index{3}}, {"gone", {}, Index{3}}},
                            .writers = {{{1, 2}, 3, {replica::TableOutcome::kFull}}}},
-        cluster::ConnectedGateways{HostId{"h"}, {"gateway-1"}}};
+        cluster::ConnectedGateways{HostId{"h"}, {"gateway-1"}},
+        cluster::InterruptCallback{kernel}};
     std::vector<std::string> out;
     for (const auto& rpc : all) {
         out.emplace_back(cluster::encode(rpc).view());

@@ -115,6 +115,7 @@ void FakeInterpreters::execute(InterpreterId id, const std::string& header,
         say(id, Channel::kIopub, "status", header, R"({"execution_state": "idle"})");
     } else if (command == "hang") {
         process.hanging = header;
+        process.catches_interrupts = name == "on";
     } else {
         const bool found = command == "get" && process.names.contains(name);
         end_cell(id, header, found, found ? process.names[name] : "no " + name, Bytes());
@@ -172,7 +173,9 @@ void FakeInterpreters::finish_hanging() {
 
 void FakeInterpreters::interrupt(InterpreterId id) {
     if (const auto header = std::exchange(processes_[id].hanging, std::nullopt)) {
-        later(id, [this, id, header] { end_cell(id, *header, false, "interrupted", Bytes()); });
+        const bool well = processes_[id].catches_interrupts;
+        later(id,
+              [this, id, header, well] { end_cell(id, *header, well, "interrupted", Bytes()); });
     }
 }
 

@@ -46,6 +46,7 @@ private:
         CellNumber cell;
         Epoch epoch;
         std::optional<std::string> hanging;  // header of the request
+        bool catches_interrupts = false;
     };
     void execute(agent::InterpreterId id, const std::string& header, const std::string& code);
     void end_cell(agent::InterpreterId id, const std::string& header, bool good,
