@@ -22,15 +22,26 @@ void Agent::restore(std::vector<raft::RestoredGroup> groups) {
         const auto kernel = KernelId{group.group.value};
         const auto self = group.self;
         groups_.restore(std::move(group));
-        if (kernel == cluster::kSystemGroup) {
-            system_ =
-                std::make_unique<SystemReplica>(self, options_.host, groups_, gateways_, *this);
-            system_is_restless_ = true;
-        } else {
+        if (!cluster::is_system_group(kernel)) {
             add(kernel, self);
+        } else if (system_ && system_->group() > kernel) {
+            groups_.remove(GroupId{kernel.value});  // begun anew since
+        } else {
+            hold_tables(kernel, self);
         }
     }
     groups_.flush();
+}
+
+// In the place of an earlier generation, which is nobody's any more.
+void Agent::hold_tables(KernelId group, ReplicaId self) {
+    if (system_) {
+        gateways_.send(cluster::ReplicaGone{system_->group(), system_->self()});
+        groups_.remove(GroupId{system_->group().value});
+    }
+    system_ =
+        std::make_unique<SystemReplica>(group, self, options_.host, groups_, gateways_, *this);
+    system_is_restless_ = true;
 }
 
 KernelReplica& Agent::add(KernelId kernel, ReplicaId self) {
@@ -56,7 +67,7 @@ KernelReplica* Agent::find(KernelId kernel) {
 }
 
 SystemReplica* Agent::system() {
-    const bool runs = system_ && groups_.contains(GroupId{cluster::kSystemGroup.value});
+    const bool runs = system_ && groups_.contains(GroupId{system_->group().value});
     system_is_restless_ = system_is_restless_ || runs;
     return runs ? system_.get() : nullptr;
 }
@@ -66,7 +77,7 @@ void Agent::drop_stopped() {
         return;
     }
     if (system_ && system() == nullptr) {
-        gateways_.send(cluster::ReplicaGone{cluster::kSystemGroup, system_->self()});
+        gateways_.send(cluster::ReplicaGone{system_->group(), system_->self()});
         system_.reset();
     }
     std::erase_if(replicas_, [this](const auto& entry) {
@@ -144,10 +155,14 @@ void Agent::handle(const cluster::HostDirectory& message) {
 
 void Agent::handle(const cluster::StartReplica& request) {
     auto* replica = find(request.kernel);
-    const bool of_system = request.kernel == cluster::kSystemGroup;
-    const auto present = of_system && system() != nullptr ? std::optional(system_->self())
-                         : replica != nullptr             ? std::optional(replica->self())
-                                                          : std::nullopt;
+    const bool of_system = cluster::is_system_group(request.kernel);
+    if (of_system && system() != nullptr && system_->group() > request.kernel) {
+        refuse(request.request, Errc::kInvalid, "the system group has been begun anew since");
+        return;
+    }
+    const auto present = holds_tables(request.kernel) ? std::optional(system_->self())
+                         : replica != nullptr         ? std::optional(replica->self())
+                                                      : std::nullopt;
     if (present && *present != request.replica) {
         refuse(request.request, Errc::kInvalid, "another replica of this kernel is on this host");
         return;
@@ -160,8 +175,7 @@ void Agent::handle(const cluster::StartReplica& request) {
             return;
         }
         if (of_system) {
-            system_ = std::make_unique<SystemReplica>(request.replica, options_.host, groups_,
-                                                      gateways_, *this);
+            hold_tables(request.kernel, request.replica);
             system()->begin();
         } else {
             replica = &add(request.kernel, request.replica);
@@ -174,8 +188,8 @@ void Agent::handle(const cluster::StartReplica& request) {
 }
 
 void Agent::handle(const cluster::StopReplica& request) {
-    if (request.kernel == cluster::kSystemGroup) {
-        if (system() != nullptr && system_->self() == request.replica) {
+    if (cluster::is_system_group(request.kernel)) {
+        if (holds_tables(request.kernel) && system_->self() == request.replica) {
             system_.reset();
             groups_.remove(GroupId{request.kernel.value});
             gateways_.send(cluster::ReplicaGone{request.kernel, request.replica});
@@ -210,7 +224,7 @@ void Agent::give(Replica& replica, const Request& request, const HostId& from) {
 
 template <class Request>
 void Agent::route(const Request& request, const HostId& from) {
-    if (request.kernel == cluster::kSystemGroup && system() != nullptr) {
+    if (holds_tables(request.kernel)) {
         give(*system_, request, from);
     } else if (auto* replica = find(request.kernel)) {
         give(*replica, request, from);
@@ -310,14 +324,8 @@ void Agent::stop() {
 
 // ---- Raft ----
 
-namespace {
-
-bool is_system(GroupId group) { return group.value == cluster::kSystemGroup.value; }
-
-}  // namespace
-
 void Agent::restore(GroupId group, const raft::Snapshot& snapshot) {
-    if (is_system(group) && system() != nullptr) {
+    if (holds_tables(KernelId{group.value})) {
         system_->restore(snapshot);
     } else if (auto* replica = find(KernelId{group.value})) {
         replica->restore(snapshot);
@@ -325,7 +333,7 @@ void Agent::restore(GroupId group, const raft::Snapshot& snapshot) {
 }
 
 void Agent::apply(GroupId group, const raft::Entry& entry) {
-    if (is_system(group) && system() != nullptr) {
+    if (holds_tables(KernelId{group.value})) {
         system_->apply(entry);
     } else if (auto* replica = find(KernelId{group.value})) {
         replica->apply(entry);
@@ -333,7 +341,7 @@ void Agent::apply(GroupId group, const raft::Entry& entry) {
 }
 
 void Agent::role_changed(GroupId group) {
-    if (is_system(group) && system() != nullptr) {
+    if (holds_tables(KernelId{group.value})) {
         system_->role_changed();
     } else if (auto* replica = find(KernelId{group.value})) {
         replica->role_changed();
@@ -342,12 +350,12 @@ void Agent::role_changed(GroupId group) {
 
 // Cells are answered from applied state; only the tables are read through the log.
 void Agent::read_ready(GroupId group, std::uint64_t context, Index index) {
-    if (is_system(group) && system() != nullptr) {
+    if (holds_tables(KernelId{group.value})) {
         system_->read_ready(context, index);
     }
 }
 void Agent::read_lost(GroupId group, std::uint64_t context) {
-    if (is_system(group) && system() != nullptr) {
+    if (holds_tables(KernelId{group.value})) {
         system_->read_lost(context);
     }
 }

@@ -90,6 +90,8 @@ private:
     KernelReplica& add(KernelId kernel, ReplicaId self);
     KernelReplica* find(KernelId kernel);  // for an event: it gets a tick
     SystemReplica* system();               // likewise; nullptr: it has none
+    bool holds_tables(KernelId group) { return system() != nullptr && system_->group() == group; }
+    void hold_tables(KernelId group, ReplicaId self);
     void tell_gateways(const std::optional<HostId>& to);
     void tick_replicas();
     void drop_stopped();

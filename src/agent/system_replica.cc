@@ -8,11 +8,10 @@
 namespace nbos::agent {
 namespace {
 
-constexpr GroupId kGroup{cluster::kSystemGroup.value};
 constexpr std::size_t kCompactBytesMin = 1U << 20U;  // of log since the last snapshot
 
-cluster::TableRows everything(const replica::TableMachine& machine, Index index) {
-    cluster::TableRows all{.everything = true, .base = {}, .index = index};
+cluster::TableRows everything(KernelId group, const replica::TableMachine& machine, Index index) {
+    cluster::TableRows all{.group = group, .everything = true, .base = {}, .index = index};
     for (const auto& [key, row] : machine.rows()) {
         all.rows.push_back({key, row.value, row.version});
     }
@@ -24,12 +23,17 @@ cluster::TableRows everything(const replica::TableMachine& machine, Index index)
 
 }  // namespace
 
-SystemReplica::SystemReplica(ReplicaId self, HostId host, raft::GroupHost& groups,
+SystemReplica::SystemReplica(KernelId group, ReplicaId self, HostId host, raft::GroupHost& groups,
                              GatewayLink& gateways, const HostWatch& hosts)
-    : self_(self), host_(std::move(host)), groups_(groups), gateways_(gateways), hosts_(hosts) {}
+    : group_(group),
+      self_(self),
+      host_(std::move(host)),
+      groups_(groups),
+      gateways_(gateways),
+      hosts_(hosts) {}
 
 raft::Node& SystemReplica::node() {
-    auto* found = groups_.find(kGroup);
+    auto* found = groups_.find(GroupId{group_.value});
     NBOS_CHECK(found != nullptr, "a replica without its Raft node");
     return *found;
 }
@@ -77,7 +81,8 @@ void SystemReplica::apply(const raft::Entry& entry) {
 }
 
 void SystemReplica::tell_change(const replica::TableMachine::Applied& applied) {
-    cluster::TableRows change{.everything = false, .base = told_, .index = applied_};
+    cluster::TableRows change{
+        .group = group_, .everything = false, .base = told_, .index = applied_};
     std::set<std::string> keys;
     for (const auto& one : applied.changes) {
         keys.insert(one.key);
@@ -213,7 +218,7 @@ void SystemReplica::answer_reads() {
         if (read.first > applied_) {
             return false;
         }
-        const auto all = everything(machine_, applied_);
+        const auto all = everything(group_, machine_, applied_);
         for (const auto& gateway : read.second) {
             if (gateway.value.empty()) {
                 gateways_.send(all);
@@ -235,13 +240,13 @@ void SystemReplica::tick() {
 void SystemReplica::compact_when_due() {
     if (applied_bytes_ > std::max(kCompactBytesMin, 2 * machine_.bytes())) {
         applied_bytes_ = 0;
-        groups_.compact(kGroup, machine_.snapshot(), kCompactBytesMin / 4);
+        groups_.compact(GroupId{group_.value}, machine_.snapshot(), kCompactBytesMin / 4);
     }
 }
 
 cluster::KernelStatus SystemReplica::status() {
     const auto& n = node();
-    return {.kernel = cluster::kSystemGroup,
+    return {.kernel = group_,
             .replica = self_,
             .host = host_,
             .role = n.role(),

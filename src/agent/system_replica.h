@@ -28,9 +28,10 @@ namespace nbos::agent {
 
 class SystemReplica {
 public:
-    SystemReplica(ReplicaId self, HostId host, raft::GroupHost& groups, GatewayLink& gateways,
-                  const HostWatch& hosts);
+    SystemReplica(KernelId group, ReplicaId self, HostId host, raft::GroupHost& groups,
+                  GatewayLink& gateways, const HostWatch& hosts);
 
+    KernelId group() const { return group_; }
     ReplicaId self() const { return self_; }
     const replica::TableMachine& machine() const { return machine_; }
 
@@ -64,6 +65,7 @@ private:
     void changed();
     cluster::KernelStatus status();
 
+    KernelId group_;
     ReplicaId self_;
     HostId host_;
     raft::GroupHost& groups_;

@@ -14,6 +14,7 @@ void add_kernel(Command& root);
 void add_kernel_relay(Command& root);
 void add_kernelspec(Command& root);
 void add_status(Command& root);
+void add_system(Command& root);
 void add_up(Command& root);
 void add_version(Command& root);
 

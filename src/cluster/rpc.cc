@@ -411,7 +411,7 @@ ReplicaGone get(Reader& in, Tag<ReplicaGone>) {
 }
 
 void put(Writer& out, const TableRows& rpc) {
-    out.put(rpc.everything).put(rpc.base).put(rpc.index);
+    out.put(rpc.group.value).put(rpc.everything).put(rpc.base).put(rpc.index);
     out.put(static_cast<std::uint32_t>(rpc.rows.size()));
     for (const auto& row : rpc.rows) {
         out.put(row.key);
@@ -428,6 +428,7 @@ TableRows get(Reader& in, Tag<TableRows>) {
     constexpr std::size_t kRowBytesMin = sizeof(std::uint32_t) + 1 + sizeof(std::uint64_t);
     constexpr std::size_t kWriterBytesMin = 3 * sizeof(std::uint64_t) + sizeof(std::uint32_t);
     TableRows rpc;
+    rpc.group = get_kernel(in);
     rpc.everything = replica::get_bool(in);
     rpc.base = in.id<Index>();
     rpc.index = in.id<Index>();

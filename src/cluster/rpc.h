@@ -29,8 +29,12 @@
 namespace nbos::cluster {
 
 // The group of the gateways' own tables, where a kernel's id stands for others: StartReplica,
-// StopReplica, ChangeMembers and KernelStatus speak of it, too. No kernel may have this id.
-constexpr KernelId kSystemGroup{Uuid{0, 1}};
+// StopReplica, ChangeMembers and KernelStatus speak of it, too. Begun anew, when most of its
+// members are lost for good, it is another group, of a later generation; the latest is the one. No
+// kernel may have such an id.
+constexpr KernelId system_group(std::uint64_t generation) { return KernelId{Uuid{0, generation}}; }
+constexpr bool is_system_group(KernelId id) { return id.value.hi == 0; }
+constexpr KernelId kSystemGroup = system_group(1);  // of a new cluster
 
 // ---- gateway to agent ----
 
@@ -225,6 +229,7 @@ struct TableWriter {
     std::vector<replica::TableOutcome> outcomes;
 };
 struct TableRows {
+    KernelId group = kSystemGroup;
     bool everything = false;
     Index base;   // what changed since this index; without `everything`
     Index index;  // the state after it

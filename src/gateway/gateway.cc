@@ -204,8 +204,10 @@ void Gateway::handle_rpc(const HostId& from, const cluster::KernelStatus& status
     if (status.host != from) {
         return;
     }
-    if (status.kernel == cluster::kSystemGroup) {
-        system_.view.update(status);
+    if (cluster::is_system_group(status.kernel)) {
+        if (!system_.take(status)) {
+            kernels_.stop_replica(status.kernel, status.replica, status.host);
+        }
         table_.tick();  // what waits for a leader goes at once
     } else {
         kernels_.status(status);
@@ -213,8 +215,8 @@ void Gateway::handle_rpc(const HostId& from, const cluster::KernelStatus& status
 }
 
 void Gateway::handle_rpc(const HostId&, const cluster::ReplicaGone& gone) {
-    if (gone.kernel == cluster::kSystemGroup) {
-        system_.view.remove(gone.replica);
+    if (cluster::is_system_group(gone.kernel)) {
+        system_.gone(gone);
     } else {
         kernels_.gone(gone);
     }
@@ -260,7 +262,7 @@ bool Gateway::has_asked_enough() const {
 
 void Gateway::tick() {
     calls_.tick(ports_.clock.now());
-    system_.tick();
+    system_.tick(kernels_.none_reported());
     table_.tick();
     watch_kills();
     const bool acts = system_.acts();

@@ -91,6 +91,8 @@ private:
     void patch_session(const Call& call, const Session& session);
     void put_session(const Call& call, const Session& session, int status,
                      const std::optional<KernelId>& left);
+    void kernel_changed(const Call& call, const Session& session, int status,
+                        const std::optional<KernelId>& left);
     void route_cluster(Call call);
     void send_cluster_kernels(const Call& call);
     void route_cluster_kernel(Call call, Kernel& kernel);

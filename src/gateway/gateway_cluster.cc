@@ -147,11 +147,11 @@ std::string Gateway::system_json() const {
     const auto leader = system_.view.leader();
     const auto repair = reconciler_.status(system_.id);
     return fmt::format(
-        R"({{"leader_host": {}, "known": {}, "applied": {}, "rows": {}, "problem": {}, )"
+        R"({{"generation": {}, "leader_host": {}, "known": {}, "applied": {}, "rows": {}, "problem": {}, )"
         R"("repair": {}, "members": [{}]}})",
-        leader ? json_quoted(leader->value) : "null", table_.known(), table_.index().value,
-        table_.rows().size(), json_quoted(leader ? "" : system_.problem()), json_quoted(repair),
-        list);
+        system_.generation(), leader ? json_quoted(leader->value) : "null", table_.known(),
+        table_.index().value, table_.rows().size(), json_quoted(leader ? "" : system_.problem()),
+        json_quoted(repair), list);
 }
 
 std::string Gateway::gateways_json() const {
@@ -191,6 +191,9 @@ void Gateway::route_cluster(Call call) {
             return;
         }
         send_cluster_kernels(call);
+    } else if (path.size() == 4 && area == "system" && path[3] == "begin-anew" && call.is("POST")) {
+        const auto begun = system_.begin_anew();
+        begun ? answer(call, 200, system_json()) : refuse(call, begun.error());
     } else if (path.size() >= 4 && area == "kernels") {
         if (auto* kernel = kernel_or_answer(call, path[3], true)) {
             route_cluster_kernel(std::move(call), *kernel);

@@ -209,7 +209,7 @@ Result<KernelRequest> Gateway::kernel_request(const std::string& spec, const std
                          "the kernel id '" + wanted.substr(0, 100) + "' is not a UUID"};
         }
         request.id = KernelId{*id};
-        if (request.id == cluster::kSystemGroup) {
+        if (cluster::is_system_group(*request.id)) {
             return Error{Errc::kInvalid, Certainty::kDidNotHappen,
                          "the kernel id " + wanted + " is the cluster's own; choose another id"};
         }

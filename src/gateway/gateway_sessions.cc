@@ -119,10 +119,11 @@ void Gateway::create_session(const Call& call) {
         refuse(call, 400, "a session needs a path and a type");
         return;
     }
-    if (auto* known = sessions_.find_path(wish.path);
-        known != nullptr && kernels_.find_open(known->kernel) != nullptr) {
-        answer(call, 201, session_json(*known));
-        return;
+    for (const auto* known : live_sessions()) {
+        if (known->model.path == wish.path) {
+            answer(call, 201, session_json(*known));
+            return;
+        }
     }
     const Session session{.model = {.id = ports_.new_uuid().str(),
                                     .path = wish.path,
@@ -156,17 +157,32 @@ void Gateway::create_session(const Call& call) {
 // `left`: the kernel that it had before, which is shut down then, as jupyter_server does.
 void Gateway::put_session(const Call& call, const Session& session, int status,
                           const std::optional<KernelId>& left) {
-    table_.write({.conditions = {}, .changes = {{session_key(session.model.id), encode(session)}}},
+    const auto kernel = kernel_key(session.kernel);
+    const auto* row = table_.find(kernel);
+    table_.write({.conditions = {{kernel, row == nullptr ? Index{} : row->version}},
+                  .changes = {{session_key(session.model.id), encode(session)}}},
                  [this, call, session, status, left](const Result<replica::TableOutcome>& written) {
                      if (!written) {
                          refuse(call, written.error());
-                         return;
-                     }
-                     answer(call, status, session_json(session));
-                     if (left) {
-                         kernels_.park(*left, "", [](const Status&) {});
+                     } else if (*written == replica::TableOutcome::kConflict) {
+                         kernel_changed(call, session, status, left);
+                     } else {
+                         answer(call, status, session_json(session));
+                         if (left) {
+                             kernels_.park(*left, "", [](const Status&) {});
+                         }
                      }
                  });
+}
+
+// Its row is another one since the session was made: shut down through another gateway, perhaps.
+void Gateway::kernel_changed(const Call& call, const Session& session, int status,
+                             const std::optional<KernelId>& left) {
+    if (kernels_.find_open(session.kernel) != nullptr) {
+        put_session(call, session, status, left);
+    } else {
+        refuse(call, 409, "the kernel of this session was shut down meanwhile; try again");
+    }
 }
 
 void Gateway::patch_session(const Call& call, const Session& session) {

@@ -67,15 +67,6 @@ Error Kernel::no_majority(Certainty certainty, std::string_view what_now) const 
                         hosts_away(), membership().voters.size(), what_now)};
 }
 
-std::size_t Kernel::hosts_away() const {
-    const auto& members = membership();
-    return static_cast<std::size_t>(
-        std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
-            const auto host = members.hosts.find(voter);
-            return host != members.hosts.end() && !view.connected(host->second);
-        }));
-}
-
 KernelService::KernelService(Ports ports, KernelServiceOptions options)
     : ports_(std::move(ports)),
       options_(options),
@@ -495,6 +486,11 @@ void KernelService::status(const cluster::KernelStatus& status) {
         kernel->channels.interpreter_lost(status.host);
     }
     kernel->channels.status_changed();
+}
+
+bool KernelService::none_reported() const {
+    return std::none_of(kernels_.begin(), kernels_.end(),
+                        [](const auto& entry) { return entry.second->reported(); });
 }
 
 void KernelService::gone(const cluster::ReplicaGone& gone) {

@@ -72,8 +72,6 @@ struct Kernel : ReplicaGroup {
 
     std::string execution_state() const;
     std::string reason() const;  // why it is dead, or why it waits; empty when all is well
-    std::size_t hosts_away() const;
-    bool lacks_majority() const { return hosts_away() * 2 >= membership().voters.size(); }
     Error no_majority(Certainty certainty, std::string_view what_now) const;
 };
 
@@ -132,6 +130,7 @@ public:
     Kernel* find_open(KernelId id);  // as clients see it: nullptr when it is parked
     Kernel* find_parked(const std::string& path);
     std::map<KernelId, std::unique_ptr<Kernel>>& all() { return kernels_; }
+    bool none_reported() const;
     // A row of the tables is another one now, or gone.
     void row_changed(KernelId id);
 

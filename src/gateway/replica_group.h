@@ -1,6 +1,8 @@
 // A Raft group as the gateway keeps it at its number of members: a kernel, or the system group.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "base/ports.h"
@@ -25,6 +27,15 @@ struct ReplicaGroup {
         const auto* best = view.best();
         return best == nullptr || best->membership.voters.empty() ? first : best->membership;
     }
+    std::size_t hosts_away() const {
+        const auto& members = membership();
+        return static_cast<std::size_t>(
+            std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
+                const auto host = members.hosts.find(voter);
+                return host != members.hosts.end() && !view.connected(host->second);
+            }));
+    }
+    bool lacks_majority() const { return hosts_away() * 2 >= membership().voters.size(); }
 };
 
 }  // namespace nbos::gateway

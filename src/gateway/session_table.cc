@@ -17,13 +17,6 @@ Session* SessionTable::find(const std::string& id) {
     return found == sessions_.end() ? nullptr : &found->second;
 }
 
-Session* SessionTable::find_path(const std::string& path) {
-    const auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& session) {
-        return session.second.model.path == path;
-    });
-    return found == sessions_.end() ? nullptr : &found->second;
-}
-
 std::string SessionTable::path_of(KernelId kernel) const {
     const auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& session) {
         return session.second.kernel == kernel;

@@ -20,7 +20,6 @@ public:
     Session& put(Session session);  // replaces one of the same id
     bool remove(const std::string& id);
     Session* find(const std::string& id);
-    Session* find_path(const std::string& path);
     std::string path_of(KernelId kernel) const;  // empty: it has no session
     const std::map<std::string, Session>& all() const { return sessions_; }
 

@@ -29,13 +29,41 @@ SystemGroup::SystemGroup(const Clock& clock, const HostTable& hosts, RpcCalls& c
     created = clock.now();
 }
 
-std::uint32_t SystemGroup::wanted() const {
-    const auto hosts = hosts_.hosts().size();
+std::uint32_t SystemGroup::wanted() const { return wanted_of(hosts_.hosts().size()); }
+
+std::uint32_t SystemGroup::wanted_of(std::size_t hosts) const {
     std::uint32_t number = options_.replicas;
     while (number > 1 && number > hosts) {
         number -= 2;
     }
     return number;
+}
+
+// ---- what members say ----
+
+bool SystemGroup::take(const cluster::KernelStatus& status) {
+    if (status.kernel < id) {
+        return false;
+    }
+    if (status.kernel > id) {
+        enter(status.kernel);
+    }
+    view.update(status);
+    return true;
+}
+
+void SystemGroup::enter(KernelId generation) {
+    id = generation;
+    view = KernelView(hosts_);
+    first = {};
+    anew_ = {};
+    starting_.clear();
+}
+
+void SystemGroup::gone(const cluster::ReplicaGone& gone) {
+    if (gone.kernel == id) {
+        view.remove(gone.replica);
+    }
 }
 
 void SystemGroup::forget(const HostId& host) {
@@ -66,9 +94,19 @@ bool SystemGroup::acts(const std::string& gateway) const {
         std::count_if(connected_.begin(), connected_.end(),
                       [this](const auto& entry) { return hosts_.up(entry.first); }));
     const auto seen = gateways();
+    const auto rank = [this](const std::string& one) {
+        return std::make_pair(!leader_hears(one), one);
+    };
     return std::none_of(seen.begin(), seen.end(), [&](const auto& entry) {
-        return entry.first < gateway && entry.second * 2 > heard;
+        return rank(entry.first) < rank(gateway) && entry.second * 2 > heard;
     });
+}
+
+// Without that it could write nothing. As long as there is no leader, nobody can.
+bool SystemGroup::leader_hears(const std::string& gateway) const {
+    const auto leader = view.leader();
+    const auto told = leader ? connected_.find(*leader) : connected_.end();
+    return told == connected_.end() || told->second.contains(gateway);
 }
 
 bool SystemGroup::alone() const {
@@ -80,13 +118,19 @@ bool SystemGroup::alone() const {
 // ---- how it begins ----
 
 Membership SystemGroup::first_members() const {
-    Membership members;
+    std::vector<HostId> all;
     for (const auto& [host, known] : hosts_.hosts()) {
-        if (members.voters.size() < wanted()) {
-            const ReplicaId replica{members.voters.size() + 1};
-            members.voters.insert(replica);
-            members.hosts[replica] = host;
-        }
+        all.push_back(host);
+    }
+    return members_of(all);
+}
+
+Membership SystemGroup::members_of(const std::vector<HostId>& hosts) const {
+    Membership members;
+    for (std::size_t n = 0; n < wanted_of(hosts.size()); ++n) {
+        const ReplicaId replica{n + 1};
+        members.voters.insert(replica);
+        members.hosts[replica] = hosts[n];
     }
     return members;
 }
@@ -102,8 +146,9 @@ bool SystemGroup::is_fresh() const {
 }
 
 // A member that is not heard of might have the tables: with all hosts heard there is none; with a
-// minority of what would be its members missing, one of the others would have told of it.
-bool SystemGroup::may_begin() const {
+// minority of what would be its members missing, one of the others would have told of it, unless it
+// was begun when there were fewer hosts. So the cluster must look new, too.
+bool SystemGroup::may_begin(bool unused) const {
     const auto now = clock_.now();
     const auto& hosts = hosts_.hosts();
     const auto missing =
@@ -113,15 +158,53 @@ bool SystemGroup::may_begin() const {
                    now - host.reported_at < kReported;
         }));
     const bool waited = now - created >= options_.begin_without;
-    return !hosts.empty() &&
-           (missing == 0 || (waited && view.replicas().empty() && missing * 2 < wanted()));
+    return !hosts.empty() && (missing == 0 || (waited && unused && view.replicas().empty() &&
+                                               missing * 2 < wanted()));
 }
 
-void SystemGroup::tick() {
-    if (view.leader() || !may_begin() || !is_fresh()) {
+void SystemGroup::tick(bool unused) {
+    if (view.leader()) {
+        anew_ = {};
+        return;
+    }
+    if (!anew_.voters.empty() && is_fresh()) {
+        start(anew_);
+        return;
+    }
+    if (!may_begin(unused) || !is_fresh()) {
         return;
     }
     start(view.replicas().empty() ? first_members() : view.replicas().begin()->second.membership);
+}
+
+Status SystemGroup::begin_anew() {
+    const auto not_lost = [](std::string why) {
+        return Error{Errc::kInvalid, Certainty::kDidNotHappen, std::move(why)};
+    };
+    if (view.leader()) {
+        return not_lost("the cluster's own tables are not lost: nothing was changed");
+    }
+    const auto& voters = membership().voters;
+    if (!voters.empty() && !lacks_majority()) {
+        return not_lost(
+            "most of the hosts that hold the cluster's own tables are connected, and choose a "
+            "leader: nothing was changed");
+    }
+    std::vector<HostId> up;
+    for (const auto& [host, known] : hosts_.hosts()) {
+        if (hosts_.up(host)) {
+            up.push_back(host);
+        }
+    }
+    if (up.empty()) {
+        return Error{Errc::kExhausted, Certainty::kDidNotHappen,
+                     "no host is connected that could hold the cluster's own tables"};
+    }
+    enter(cluster::system_group(generation() + 1));
+    anew_ = members_of(up);
+    log_warning("gateway", "the system group is begun anew, as generation {}", generation());
+    start(anew_);
+    return ok();
 }
 
 void SystemGroup::start(const Membership& members) {
@@ -135,13 +218,16 @@ void SystemGroup::start(const Membership& members) {
             to_host(host),
             [&, member = replica](std::uint64_t request) {
                 return cluster::StartReplica{.request = request,
-                                             .kernel = cluster::kSystemGroup,
+                                             .kernel = id,
                                              .replica = member,
                                              .bootstrap = members,
                                              .options = {}};
             },
             clock_.now(), kStartTimeout,
-            [this, name = host](const Status& status) {
+            [this, name = host, group = id](const Status& status) {
+                if (group != id) {
+                    return;
+                }
                 starting_.erase(name);
                 if (!status) {
                     log_warning("gateway", "the system group has no member on {}: {}", name.value,
@@ -152,15 +238,6 @@ void SystemGroup::start(const Membership& members) {
 }
 
 // ---- for users ----
-
-std::size_t SystemGroup::away() const {
-    const auto& members = membership();
-    return static_cast<std::size_t>(
-        std::count_if(members.voters.begin(), members.voters.end(), [&](ReplicaId voter) {
-            const auto host = members.hosts.find(voter);
-            return host != members.hosts.end() && !hosts_.up(host->second);
-        }));
-}
 
 std::string SystemGroup::problem() const {
     if (view.leader()) {
@@ -173,9 +250,9 @@ std::string SystemGroup::problem() const {
     }
     if (members.voters.empty()) {
         return "the cluster's own tables have not been found yet: they are begun when all hosts "
-               "are connected (`nbos host list`)";
+               "are connected (`nbos host list`; if some never will be: `nbos system begin-anew`)";
     }
-    if (away() * 2 < members.voters.size()) {
+    if (!lacks_majority()) {
         return fmt::format(
             "the hosts that hold the cluster's own tables ({}) are choosing a leader; "
             "try again in a moment",
@@ -184,8 +261,8 @@ std::string SystemGroup::problem() const {
     return fmt::format(
         "{} of the {} hosts that hold the cluster's own tables ({}) cannot be "
         "reached; kernels that run go on, but none can be created or deleted until "
-        "a majority is back",
-        away(), members.voters.size(), names);
+        "a majority is back (if they are lost for good: `nbos system begin-anew`)",
+        hosts_away(), members.voters.size(), names);
 }
 
 }  // namespace nbos::gateway

@@ -5,9 +5,11 @@
 // all
 //          gateways choose the same; only when every host has reported (or, for a new cluster with
 //          a host that does not start, all but a minority of the members), and none has a member.
+//          Anew when a person says so, as a later generation; members of earlier ones are stopped.
 // Acts     Repairs, expiry and the like are one gateway's work at a time: a gateway leaves them to
-//          one with a smaller id as long as most of the hosts that it hears see that one connected.
-//          Two may act at once while hosts disagree; every action stands that.
+//          one with a smaller id as long as most of the hosts that it hears see that one connected,
+//          and the leader of the group hears it, too. Two may act at once while hosts disagree;
+//          every action stands that.
 // Time     tick(); nothing happens between ticks.
 // Source   docs/design/0009-system-group.md
 #pragma once
@@ -17,6 +19,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/ports.h"
 #include "cluster/rpc.h"
@@ -38,9 +41,17 @@ public:
     SystemGroup(const Clock& clock, const HostTable& hosts, RpcCalls& calls, SystemOptions options,
                 std::string self);
 
+    // False: it is of an earlier generation, and must be stopped.
+    bool take(const cluster::KernelStatus& status);
+    void gone(const cluster::ReplicaGone& gone);
     void connected(const cluster::ConnectedGateways& news);
     void forget(const HostId& host);  // it says everything again
-    void tick();
+    // `unused`: no host has a replica of any kernel.
+    void tick(bool unused);
+
+    // A later generation, on the hosts that are up. kInvalid, with a sentence: it is not lost.
+    Status begin_anew();
+    std::uint64_t generation() const { return id.value.lo; }
 
     // What the number of members should be, with the hosts that there are.
     std::uint32_t wanted() const;
@@ -55,10 +66,13 @@ public:
     bool together() const { return saw_another_; }  // one has been there in this one's life
 
 private:
-    std::size_t away() const;
-    bool may_begin() const;
+    bool may_begin(bool unused) const;
     bool is_fresh() const;
+    std::uint32_t wanted_of(std::size_t hosts) const;
     Membership first_members() const;
+    Membership members_of(const std::vector<HostId>& hosts) const;
+    bool leader_hears(const std::string& gateway) const;
+    void enter(KernelId generation);
     void start(const Membership& members);
 
     const Clock& clock_;
@@ -69,6 +83,7 @@ private:
     bool saw_another_ = false;
     std::map<HostId, std::set<std::string>> connected_;
     std::set<HostId> starting_;
+    Membership anew_;  // of the generation that this gateway begins; until it has a leader
 };
 
 }  // namespace nbos::gateway

@@ -102,8 +102,10 @@ void SystemTable::replied(const cluster::Reply& reply) {
 
 void SystemTable::rows_came(const cluster::TableRows& news,
                             const std::function<void(const std::string& key)>& changed) {
-    const bool follows = known_ && news.base <= index_ && news.index > index_;
-    if (news.everything ? known_ && news.index < index_ : !follows) {
+    const bool same = news.group == group_;
+    const bool follows = known_ && same && news.base <= index_ && news.index > index_;
+    if (news.group < group_ ||
+        (news.everything ? known_ && same && news.index < index_ : !follows)) {
         return;  // of a former leader, or with a gap: all rows follow
     }
     for (const auto& key : take_changes(news)) {
@@ -130,12 +132,33 @@ std::vector<std::string> SystemTable::take_changes(const cluster::TableRows& new
             keys.push_back(row.key);
         }
     }
-    for (const auto& [key, row] : before) {
-        keys.push_back(key);  // erased meanwhile
-    }
+    const bool begun_anew = news.group != group_;
+    group_ = news.group;
     index_ = news.index;
     known_ = true;
+    for (auto& [key, row] : before) {
+        if (begun_anew) {
+            rows_[key] = {std::move(row.value), Index{}};
+            restore(key);
+        } else {
+            keys.push_back(key);  // erased meanwhile
+        }
+    }
     return keys;
+}
+
+// Unless another gateway has, or somebody has changed it since.
+void SystemTable::restore(const std::string& key) {
+    const auto* row = find(key);
+    if (row == nullptr || row->version > Index{}) {
+        return;
+    }
+    write({.conditions = {{key, Index{}}}, .changes = {{key, row->value}}},
+          [this, key](const Result<replica::TableOutcome>& written) {
+              if (!written) {
+                  restore(key);
+              }
+          });
 }
 
 void SystemTable::settle(const cluster::TableRows& news) {

@@ -5,6 +5,9 @@
 // whoever waits for it finds it in rows(). One write is under way at a time; what gathers
 // meanwhile is the next one.
 //
+// Anew     Of a group that was begun anew all rows are taken, and those that it lacks are written
+// into
+//          it: what this gateway knows is all that is left of them.
 // Time     tick() drives repetition and timeouts.
 // Errors   Of a write: kInvalid (a limit), kExhausted (the tables are full, or no leader can be
 //          reached: 503 with a sentence). After a timeout it may still happen, unless it had to
@@ -81,6 +84,7 @@ private:
     void begin_flight();
     void send(Flight& flight);
     std::vector<std::string> take_changes(const cluster::TableRows& news);
+    void restore(const std::string& key);
     void settle(const cluster::TableRows& news);
     void fail_late();
 
@@ -88,6 +92,7 @@ private:
     Uuid writer_;
     std::uint64_t sequence_ = 0;
     bool known_ = false;
+    KernelId group_ = cluster::kSystemGroup;
     Index index_;
     std::map<std::string, Row> rows_;
     std::deque<Pending> waiting_;

@@ -291,6 +291,82 @@ TEST_F(Gateways, WithoutAMajorityKernelsGoOnAndNoneIsCreatedOrDeleted) {
     EXPECT_EQ(204, rest("gateway-1", "DELETE", "/api/kernels/" + kernel).status);
 }
 
+TEST_F(Gateways, TablesWhoseMajorityIsLostAreBegunAnewWithWhatIsKnown) {
+    ASSERT_TRUE(ready("gateway-1"));
+    both();
+    const auto kept = running_kernel("gateway-1");
+    const auto parked = running_kernel("gateway-1");
+    const auto session =
+        R"({"path": "a.ipynb", "type": "notebook", "kernel": {"id": ")" + kept + R"("}})";
+    EXPECT_EQ(201, rest("gateway-1", "POST", "/api/sessions", session).status);
+    EXPECT_EQ(204, rest("gateway-1", "DELETE", "/api/kernels/" + parked).status);
+    const auto anew = "/api/nbos/system/begin-anew";
+    EXPECT_EQ(400, rest("gateway-1", "POST", anew).status);
+    cluster_.kill(1);
+    cluster_.kill(2);
+    ASSERT_TRUE(cluster_.run_until([this] { return system_leader() == 0; }));
+    cluster_.run_for(milliseconds(2'000));
+    EXPECT_THAT(rest("gateway-1", "DELETE", "/api/kernels/" + kept).body,
+                HasSubstr("nbos system begin-anew"));
+    ASSERT_EQ(200, rest("gateway-1", "POST", anew).status);
+    for (const auto* id : {"gateway-1", "gateway-2"}) {
+        ASSERT_TRUE(cluster_.run_until([&] {
+            return rest(id, "GET", "/api/nbos/status").body.find("\"generation\": 2") !=
+                   std::string::npos;
+        }));
+    }
+    const auto body = R"({"name": "python3", "env": {"KERNEL_REPLICAS": "1"}})";
+    EXPECT_EQ(201, rest("gateway-2", "POST", "/api/kernels", body).status);
+    // Hosts that come back have members of the old one: they are stopped, and it grows.
+    cluster_.start(1);
+    cluster_.start(2);
+    ASSERT_TRUE(cluster_.run_until([this] {
+        const auto status = cluster_.leader(cluster::system_group(2));
+        return status && status->settled && status->membership.voters.size() == 3;
+    }));
+    cluster_.run_for(std::chrono::seconds(5));
+    for (int host = 1; host <= kHosts; ++host) {
+        const auto& groups = cluster_.disk(host).restored();
+        EXPECT_TRUE(std::none_of(groups.begin(), groups.end(), [](const auto& group) {
+            return group.group.value == cluster::kSystemGroup.value;
+        })) << host;
+    }
+    kill("gateway-1");
+    kill("gateway-2");
+    start("gateway-3");
+    ASSERT_TRUE(ready("gateway-3"));
+    EXPECT_THAT(rest("gateway-3", "GET", "/api/kernels").body, HasSubstr(kept));
+    EXPECT_THAT(rest("gateway-3", "GET", "/api/nbos/kernels?parked=1").body, HasSubstr(parked));
+    EXPECT_THAT(rest("gateway-3", "GET", "/api/sessions").body, HasSubstr("a.ipynb"));
+}
+
+TEST_F(Gateways, AHostWithAnEarlierGenerationOnItsDiskHoldsTheLatest) {
+    ASSERT_TRUE(ready("gateway-1"));
+    cluster_.kill(1);
+    cluster_.kill(2);
+    ASSERT_TRUE(cluster_.run_until([this] { return system_leader() == 0; }));
+    cluster_.run_for(milliseconds(2'000));
+    ASSERT_EQ(200, rest("gateway-1", "POST", "/api/nbos/system/begin-anew").status);
+    ASSERT_TRUE(cluster_.run_until(
+        [this] { return cluster_.leader(cluster::system_group(2)).has_value(); }));
+    cluster_.kill(3);  // was a member of both
+    cluster_.start(3);
+    EXPECT_TRUE(cluster_.run_until(
+        [this] { return cluster_.leader(cluster::system_group(2)).has_value(); }));
+}
+
+TEST_F(Gateways, AGatewayThatTheSystemLeaderDoesNotHearLeavesTheWorkToOneThatItHears) {
+    ASSERT_TRUE(ready("gateway-1"));
+    both();
+    const auto leader = AgentCluster::name(system_leader());
+    EXPECT_THAT(rest("gateway-2", "GET", "/api/nbos/status").body,
+                HasSubstr(R"("id": "gateway-1", "hosts": 4, "acts": true)"));
+    gateway("gateway-2")
+        .receive(leader, cluster::encode(cluster::ConnectedGateways{leader, {"gateway-2"}}).view());
+    EXPECT_THAT(rest("gateway-2", "GET", "/api/nbos/status").body,
+                HasSubstr(R"("id": "gateway-2", "hosts": 4, "acts": true)"));
+}
+
 TEST_F(Gateways, AKernelThatWasCreatedIsStartedAlsoWhenItsGatewayDiesAtOnce) {
     ASSERT_TRUE(ready("gateway-1"));
     both();

@@ -2,7 +2,7 @@
 import nbformat
 import pytest
 
-from cluster import Cluster, poll
+from cluster import Cluster, CommandFailed, poll
 from conftest import running
 from stock import Rest
 from test_gateway_crash import connect_again, kinds, of_cell, printed, until_closed
@@ -201,6 +201,39 @@ def test_without_a_majority_of_the_tables_kernels_go_on(pair, one, kernel):
     for kernel_id in made:
         poll("it can be deleted again", lambda kernel_id=kernel_id: one.call(
             "DELETE", f"/api/nbos/kernels/{kernel_id}")[0] in (204, 404), 60)
+
+
+def test_tables_whose_hosts_are_lost_are_begun_anew(pair, one, two, kernel):
+    def system():
+        return (pair.cli("status", "--json")["cluster"] or {}).get("system", {})
+
+    poll("somebody leads the tables", lambda: system().get("leader_host"))
+    with pytest.raises(CommandFailed, match="not lost"):
+        pair.cli("system", "begin-anew")
+    generation = system()["generation"]
+    status, session = one.call("POST", "/api/sessions", {
+        "path": "anew.ipynb", "type": "notebook", "kernel": {"id": kernel}})
+    assert status == 201, session
+    away = [member["host"] for member in system()["members"]][:2]
+    for host in away:
+        pair.kill_host(host)
+    try:
+        poll("both are known to be lost", lambda: "2 of the 3 hosts" in system()["problem"])
+        pair.cli("system", "begin-anew")
+        poll("they can be written again", lambda: system().get("leader_host"))
+        assert system()["generation"] == generation + 1
+        made = one.call("POST", "/api/kernels", {"env": {"KERNEL_REPLICAS": "1"}})
+        assert made[0] == 201, made
+        poll("the other gateway sees it", lambda: made[1]["id"] in (two.kernels() or ()))
+        assert session["id"] in [known["id"] for known in two.call("GET", "/api/sessions")[1]]
+        assert one.call("DELETE", f"/api/nbos/kernels/{made[1]['id']}")[0] == 204
+    finally:
+        for host in away:
+            pair.start_host(host)
+    poll("the tables are on three hosts", lambda: len(
+        [m for m in system()["members"] if m["up"] and m["member"] == "voter"]) == 3, 60)
+    assert system()["generation"] == generation + 1
+    assert kernel in one.kernels()
 
 
 def test_both_gateways_are_killed_and_one_knows_everything(pair, one, two, kernel):
