@@ -22,7 +22,32 @@ struct SessionBody {
     std::string kernel_name;
 };
 
-SessionBody session_body(const boost::json::object& body) {
+Status good_types(const boost::json::object& body) {
+    for (const auto* part : {"notebook", "kernel"}) {
+        const auto* field = body.if_contains(part);
+        if (field == nullptr || field->is_null()) {
+            continue;
+        }
+        if (!field->is_object()) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "\"" + std::string(part) + "\" must be an object"};
+        }
+        if (auto good = texts_or_null(field->get_object(), {"path", "name", "id"}); !good) {
+            return good;
+        }
+    }
+    return texts_or_null(body, {"path", "name", "type"});
+}
+
+Result<SessionBody> session_body(const std::string& text) {
+    const auto parsed = parse_body(text);
+    if (!parsed) {
+        return parsed.error();
+    }
+    const auto& body = *parsed;
+    if (auto good = good_types(body); !good) {
+        return std::move(good).error();
+    }
     SessionBody out{.path = text_field(body, "path"),
                     .name = text_field(body, "name"),
                     .type = text_field(body, "type"),
@@ -109,12 +134,12 @@ Kernel* Gateway::kernel_for(const std::string& named, const std::string& spec,
 }
 
 void Gateway::create_session(const Call& call) {
-    const auto body = parse_body(call.request.body);
+    const auto body = session_body(call.request.body);
     if (!body) {
         refuse(call, 400, body.error().what);
         return;
     }
-    auto wish = session_body(*body);
+    const auto& wish = *body;
     if (wish.path.empty() || wish.type.empty()) {
         refuse(call, 400, "a session needs a path and a type");
         return;
@@ -186,12 +211,12 @@ void Gateway::kernel_changed(const Call& call, const Session& session, int statu
 }
 
 void Gateway::patch_session(const Call& call, const Session& session) {
-    const auto body = parse_body(call.request.body);
+    const auto body = session_body(call.request.body);
     if (!body) {
         refuse(call, 400, body.error().what);
         return;
     }
-    const auto wish = session_body(*body);
+    const auto& wish = *body;
     auto next = session;
     next.model.path = wish.path.empty() ? session.model.path : wish.path;
     next.model.name = wish.name.empty() ? session.model.name : wish.name;

@@ -29,6 +29,17 @@ std::string text_field(const json::object& object, std::string_view name) {
     return text == nullptr ? std::string() : std::string(text->data(), text->size());
 }
 
+Status texts_or_null(const json::object& object, std::initializer_list<std::string_view> names) {
+    for (const auto name : names) {
+        const auto* field = object.if_contains({name.data(), name.size()});
+        if (field != nullptr && !field->is_string() && !field->is_null()) {
+            return Error{Errc::kInvalid, Certainty::kDidNotHappen,
+                         "\"" + std::string(name) + "\" must be a string"};
+        }
+    }
+    return ok();
+}
+
 const json::object* object_field(const json::object& object, std::string_view name) {
     const auto* value = object.if_contains({name.data(), name.size()});
     return value == nullptr ? nullptr : value->if_object();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -15,6 +16,9 @@ namespace nbos::gateway {
 Result<boost::json::object> parse_body(std::string_view body);
 // Empty when it is absent, or no string.
 std::string text_field(const boost::json::object& object, std::string_view name);
+// kInvalid: a field of one of these names is neither a string nor null.
+Status texts_or_null(const boost::json::object& object,
+                     std::initializer_list<std::string_view> names);
 const boost::json::object* object_field(const boost::json::object& object, std::string_view name);
 // Empty when it is absent; nullopt when it is no object of strings.
 std::optional<std::map<std::string, std::string>> string_map(const boost::json::object& object,

@@ -242,6 +242,11 @@ TEST_F(Rest, SessionsAreKeptAcrossARestartOfTheGateway) {
     EXPECT_THAT(rest("GET", "/api/sessions").body, HasSubstr(id));
     const auto renamed = rest("PATCH", "/api/sessions/" + id, R"({"path": "b.ipynb"})");
     EXPECT_EQ("b.ipynb", jupyter::string_field(renamed.body, "path"));
+    for (const auto* wrong : {R"({"path": 5})", R"({"kernel": "python3"})",
+                              R"({"kernel": {"id": 5}})", R"({"name": ["a"]})", "[]"}) {
+        EXPECT_EQ(400, rest("PATCH", "/api/sessions/" + id, wrong).status) << wrong;
+    }
+    EXPECT_EQ(200, rest("PATCH", "/api/sessions/" + id, R"({"kernel": {"id": null}})").status);
     EXPECT_EQ(204, rest("DELETE", "/api/sessions/" + id).status);
     EXPECT_EQ("[]", rest("GET", "/api/sessions").body);
     EXPECT_EQ(404, rest("GET", "/api/kernels/" + group.kernel).status);
