@@ -44,12 +44,12 @@ def lab(cluster_folder):
 class Person:
     """The browser script, one step at a time."""
 
-    def __init__(self, url, shots, script="notebook"):
+    def __init__(self, url, shots, script="notebook", **env):
         self.process = subprocess.Popen(
             [NODE, str(HERE / "browser" / f"{script}.mjs")], stdin=subprocess.PIPE, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "NBOS_LAB_URL": url, "NBOS_SHOTS": str(shots),
-                 "NBOS_CHROMIUM": CHROMIUM})
+                 "NBOS_CHROMIUM": CHROMIUM, **env})
         self.lines = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -122,5 +122,28 @@ def test_a_page_reloaded_while_a_cell_runs_shows_busy_and_then_idle(lab):
         (Path(lab.workspace) / "go-on").touch()
         person.go_on()
         assert person.step("idle")["text"] == "'after the reload'"
+    finally:
+        person.leave()
+
+
+def test_jupyterlab_in_front_of_the_bare_face(lab):
+    person = Person(re.search(r"http://\S+", lab.said).group(), SHOTS, "bare_face",
+                    NBOS_GATEWAY_URL=lab.url, NBOS_GATEWAY_TOKEN=lab.token)
+    try:
+        person.step("launcher")
+        first = person.step("first")
+        assert first["text"] == "42"
+        assert first["requests"] > 0 and first["sockets"] == 1, first
+        sessions = lab.call("GET", "/api/sessions")[1]
+        assert [session["path"] for session in sessions] == ["Untitled.ipynb"], sessions
+        kernel_id = sessions[0]["kernel"]["id"]
+        lab.wait_replicas(kernel_id)
+        lab.kill_host(lab.executor_host(kernel_id))
+        person.go_on()
+        assert person.step("second")["text"] == "43"
+        person.step("busy")
+        (Path(lab.workspace) / "go-on").touch()
+        person.go_on()
+        assert person.step("idle")["text"] == "44"
     finally:
         person.leave()

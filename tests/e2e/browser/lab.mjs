@@ -83,8 +83,8 @@ export async function tell(story) {
 }
 
 // The launcher's first notebook card, with the logo that is on it.
-export async function openLauncher(page) {
-  await page.goto(LAB_URL);
+export async function openLauncher(page, url = LAB_URL) {
+  await page.goto(url);
   const card = page.locator('.jp-LauncherCard[data-category="Notebook"]').first();
   await card.waitFor();
   // JupyterLab's question about news would lie over the page.
