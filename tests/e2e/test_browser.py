@@ -118,7 +118,7 @@ def test_a_widget_is_visibly_closed_when_its_kernel_fails_over(lab):
 def test_a_page_reloaded_while_a_cell_runs_shows_busy_and_then_idle(lab):
     person = Person(re.search(r"http://\S+", lab.said).group(), SHOTS, "reload")
     try:
-        person.step("busy")
+        assert "pathlib" in person.step("busy")["cells"][0]
         (Path(lab.workspace) / "go-on").touch()
         person.go_on()
         assert person.step("idle")["text"] == "'after the reload'"
@@ -141,7 +141,9 @@ def test_jupyterlab_in_front_of_the_bare_face(lab):
         lab.kill_host(lab.executor_host(kernel_id))
         person.go_on()
         assert person.step("second")["text"] == "43"
-        person.step("busy")
+        assert "kept + 1" in person.step("busy")["cells"][0]
+        renamed = lab.call("GET", "/api/sessions")[1]
+        assert [(s["path"], s["kernel"]["id"]) for s in renamed] == [("kept.ipynb", kernel_id)]
         (Path(lab.workspace) / "go-on").touch()
         person.go_on()
         assert person.step("idle")["text"] == "44"

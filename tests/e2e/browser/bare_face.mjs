@@ -1,7 +1,9 @@
 // A person at a JupyterLab that speaks to our gateway itself: sessions and WebSockets in the v1 framing
 // are ours, no jupyter_server is in between.
 import { startFront } from './front.mjs';
-import { LAB_URL, openLauncher, openNotebook, outputOf, say, startCell, tell, untilStatus } from './lab.mjs';
+import {
+  LAB_URL, openLauncher, openNotebook, outputOf, reload, saveAs, say, startCell, tell, untilStatus,
+} from './lab.mjs';
 
 const { NBOS_GATEWAY_URL, NBOS_GATEWAY_TOKEN } = process.env;
 
@@ -20,13 +22,10 @@ await tell(async (page, { goOn, shot }) => {
 
   await startCell(page, 'import pathlib, time\nwhile not pathlib.Path("go-on").exists(): time.sleep(.1)');
   await untilStatus(page, 'busy');
-  await page.keyboard.press('Control+s');
-  await page.waitForTimeout(1500);
-  await page.reload();
-  await page.locator('.jp-Notebook .jp-CodeCell').first().waitFor();
-  await untilStatus(page, 'busy');
+  await saveAs(page, 'kept.ipynb');
+  const cells = await reload(page);
   await shot('bare-face');
-  say('busy');
+  say('busy', { cells });
   await goOn();
   await untilStatus(page, 'idle');
   await startCell(page, 'kept + 3');

@@ -6,7 +6,7 @@ import net from 'node:net';
 const OURS = /^\/(api\/(kernels|kernelspecs|sessions)|kernelspecs)(\/|\?|$)/;
 
 function headersFor(request, target) {
-  const headers = { ...request.headers, host: target.host };
+  const headers = { ...request.headers };  // the host, too: servers compare it with the origin
   if (target.token) {
     headers.authorization = `token ${target.token}`;
   }
@@ -42,8 +42,8 @@ function upgrade(request, socket, head, target) {
 // what went to the gateway.
 export async function startFront(server, gateway, token) {
   const targets = [server, gateway].map((url) => {
-    const { host, hostname, port } = new URL(url);
-    return { host, hostname, port };
+    const { hostname, port } = new URL(url);
+    return { hostname, port };
   });
   targets[1].token = token;
   const seen = { requests: 0, sockets: 0 };

@@ -124,6 +124,25 @@ export async function startCell(page, code) {
   await editor.press('Shift+Enter');
 }
 
+// For the first time: JupyterLab asks for a name.
+export async function saveAs(page, name) {
+  const saved = page.waitForResponse((answer) => answer.request().method() === 'PUT'
+                                     && answer.url().includes('/api/contents/') && answer.ok());
+  await page.keyboard.press('Control+s');
+  await page.locator('.jp-Dialog input').first().fill(name);
+  await page.getByRole('button', { name: 'Rename and Save', exact: true }).click();
+  await saved;
+  await page.locator('.lm-TabBar-tabLabel', { hasText: name }).first().waitFor();
+}
+
+// The page anew, with the sources of the notebook's cells as it shows them then.
+export async function reload(page) {
+  await page.reload();
+  await page.locator('.jp-Notebook .jp-CodeCell').first().waitFor();
+  await untilStatus(page, 'busy');
+  return page.locator('.jp-Notebook .jp-CodeCell .cm-content').allInnerTexts();
+}
+
 export function cellNumbered(page, number) {
   const prompt = page.locator('.jp-InputPrompt', { hasText: `[${number}]:` });
   return page.locator('.jp-Notebook .jp-CodeCell', { has: prompt }).first();

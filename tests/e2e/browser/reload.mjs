@@ -1,18 +1,16 @@
 // A person who reloads the page while a cell runs: the kernel is shown busy, then idle, with all
 // variables.
-import { openLauncher, openNotebook, outputOf, say, startCell, tell, untilStatus } from './lab.mjs';
+import {
+  openLauncher, openNotebook, outputOf, reload, saveAs, say, startCell, tell, untilStatus,
+} from './lab.mjs';
 
 await tell(async (page, { goOn }) => {
   await openNotebook(page, await openLauncher(page));
   await startCell(page, 'import pathlib, time\nwhile not pathlib.Path("go-on").exists(): time.sleep(.1)\n'
                   + 'found = "after the reload"');
   await untilStatus(page, 'busy');
-  await page.keyboard.press('Control+s');
-  await page.waitForTimeout(1500);
-  await page.reload();
-  await page.locator('.jp-Notebook .jp-CodeCell').first().waitFor();
-  await untilStatus(page, 'busy');
-  say('busy');
+  await saveAs(page, 'kept.ipynb');
+  say('busy', { cells: await reload(page) });
   await goOn();  // the cell may end
   await untilStatus(page, 'idle');
   await page.locator('.jp-Notebook .jp-CodeCell .cm-content').last().click();
