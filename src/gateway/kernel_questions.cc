@@ -8,6 +8,15 @@
 #include "gateway/kernel_channels.h"
 
 namespace nbos::gateway {
+namespace {
+
+// Clients that name no question answer the one that is asked.
+bool is_answer_to(const std::string& question, const jupyter::Message& input_reply) {
+    const auto parent = jupyter::parse_header(input_reply.parent_header);
+    return !parent || parent->msg_type != "input_request" || parent->msg_id == question;
+}
+
+}  // namespace
 
 void KernelChannels::ask(const HostId& from, const cluster::KernelOutput& output,
                          const jupyter::Header& parent) {
@@ -55,8 +64,10 @@ void KernelChannels::take_input(const jupyter::Message& message) {
         return;
     }
     for (auto& cell : cells_.all()) {
-        if (cell.question && cell.question->answer) {
-            log_debug("gateway", "kernel {}: a question was answered twice; the second is dropped",
+        if (cell.question && (cell.question->answer || !is_answer_to(cell.question->id, message))) {
+            log_debug("gateway",
+                      "kernel {}: the second answer to a question, or one to an earlier question, "
+                      "is dropped",
                       kernel_.value.str());
             return;
         }

@@ -79,6 +79,23 @@ TEST_F(Questions, AnAnswerThatWasLostWithItsHostsConnectionIsSentAgain) {
     EXPECT_THAT(asker.take(), ElementsAre("stdin input_request ! < m1"));
 }
 
+// Somebody typed it while the kernel was restarted, and another cell asks by now.
+TEST_F(Questions, AnAnswerToAnEarlierQuestionDoesNotCountForTheNextOne) {
+    const auto reply_to = [](const std::string& question) {
+        return R"({"msg_id": ")" + question +
+               R"(", "msg_type": "input_request", "session": "k", "username": "u"})";
+    };
+    auto asker = connect(group_.kernel, "s1");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", said("stdin", "input_request", "q2", "s1", "m1", R"({"prompt": "?"})"));
+    cells_sent();
+    asker.send("stdin", "input_reply", "i1", R"({"value": "late"})", reply_to("q1"));
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    asker.send("stdin", "input_reply", "i2", R"({"value": "x"})", reply_to("q2"));
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i2"));
+}
+
 TEST_F(Questions, AGatewayThatComesAsksWhatIsNotAnswered) {
     restart_gateway();
     all_up();

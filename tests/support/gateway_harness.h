@@ -124,12 +124,13 @@ struct FakeClient {
     jupyter::WsProtocol protocol;
 
     void send(const std::string& channel, const std::string& type, const std::string& msg_id,
-              const std::string& content = "{}") {
+              const std::string& content = "{}", const std::string& parent = "{}") {
         jupyter::Message message;
         message.channel = *jupyter::channel_named(channel);
         message.header = R"({"msg_id": ")" + msg_id + R"(", "msg_type": ")" + type +
                          R"(", "session": ")" + session + R"(", "username": "u"})";
-        message.parent_header = message.metadata = "{}";
+        message.parent_header = parent;
+        message.metadata = "{}";
         message.content = content;
         const auto payload = jupyter::encode_ws(message, protocol);
         handler->message(payload.bytes.view(), payload.binary);
