@@ -192,16 +192,26 @@ void ClientTable::broadcast(const jupyter::Message& message, const Wanted& wante
 }
 
 bool ClientTable::reach(ClientId id, const std::string& session, const jupyter::Message& message) {
-    auto found = clients_.find(id);
-    if (found == clients_.end()) {
-        found = std::find_if(clients_.begin(), clients_.end(),
-                             [&](const auto& other) { return other.second.is_of(session); });
+    const auto is_of_it = [&session](const Client& client) {
+        return !session.empty() && client.is_of(session);
+    };
+    std::vector<Client> listeners;
+    for (const auto& [other, client] : clients_) {
+        if (other == id || (other > id && is_of_it(client))) {
+            listeners.push_back(client);
+        }
     }
-    if (found == clients_.end()) {
-        return false;
+    if (listeners.empty()) {
+        const auto older = std::find_if(clients_.begin(), clients_.end(),
+                                        [&](const auto& one) { return is_of_it(one.second); });
+        if (older != clients_.end()) {
+            listeners.push_back(older->second);
+        }
     }
-    transmit(found->second, message);
-    return true;
+    for (const auto& client : listeners) {
+        transmit(client, message);
+    }
+    return !listeners.empty();
 }
 
 void ClientTable::send(ClientId id, const std::string& session, const jupyter::Message& message,

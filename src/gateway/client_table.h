@@ -85,7 +85,8 @@ public:
     // To those whose session is wanted.
     using Wanted = std::function<bool(const std::string& session)>;
     void broadcast(const jupyter::Message& message, const Wanted& wanted);
-    // To one client; when it has gone to another connection of its session; else kept for it.
+    // To one client, and to newer connections of its session, as it may be half open by now; when
+    // it is gone to any one of its session; else kept for it.
     void send(ClientId id, const std::string& session, const jupyter::Message& message,
               Instant now);
     // To every connection that speaks for the session; kept for it when there is none.

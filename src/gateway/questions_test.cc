@@ -79,6 +79,19 @@ TEST_F(Questions, AnAnswerThatWasLostWithItsHostsConnectionIsSentAgain) {
     EXPECT_THAT(asker.take(), ElementsAre("stdin input_request ! < m1"));
 }
 
+// Nobody at the other end of the first one any more, and no word of that has come.
+TEST_F(Questions, AQuestionAndTheReplyReachAClientThatCameBackBeforeItsOldConnectionEnded) {
+    auto half_open = connect(group_.kernel, "s1");
+    half_open.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    auto again = connect(group_.kernel, "s1");
+    again.take();
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    EXPECT_THAT(again.take(), ElementsAre("stdin input_request ? < m1"));
+    tell("h2", end_of(group_, "s1", "m1"));
+    EXPECT_THAT(again.take(), Contains("shell execute_reply ok < m1"));
+}
+
 // Somebody typed it while the kernel was restarted, and another cell asks by now.
 TEST_F(Questions, AnAnswerToAnEarlierQuestionDoesNotCountForTheNextOne) {
     const auto reply_to = [](const std::string& question) {
