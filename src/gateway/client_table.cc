@@ -260,10 +260,13 @@ void ClientTable::keep_first(const std::string& session,
     }
 }
 
-bool ClientTable::knows(const std::string& session) const {
-    return kept_.contains(session) ||
-           std::any_of(clients_.begin(), clients_.end(),
+bool ClientTable::hears(const std::string& session) const {
+    return std::any_of(clients_.begin(), clients_.end(),
                        [&](const auto& client) { return client.second.is_of(session); });
+}
+
+bool ClientTable::knows(const std::string& session) const {
+    return kept_.contains(session) || hears(session);
 }
 
 void ClientTable::forget_old(Instant now) {

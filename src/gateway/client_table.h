@@ -93,6 +93,7 @@ public:
     void send_to_all(const std::string& session, const jupyter::Message& message, Instant now);
     // As send(), but false instead of keeping it.
     bool reach(ClientId id, const std::string& session, const jupyter::Message& message);
+    bool hears(const std::string& session) const;  // connected
     bool knows(const std::string& session) const;  // connected, or away with messages kept
     void forget_old(Instant now);
     // Of what is kept for a session: what it has heard through another gateway goes, and what it

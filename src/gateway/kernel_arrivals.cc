@@ -56,7 +56,7 @@ void KernelChannels::arrive(ClientId id) {
     arriving.client.saw_busy = !arriving.mark.msg_id.empty();
     clients_.open(id, std::move(arriving.client), missing());
     for (const auto& mark : arriving.ended_marks) {
-        tell_heard(session, mark);
+        tell_end(session, mark);
     }
     ask_again(id);
     send_marks(false);
@@ -170,6 +170,12 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
     const auto arriving =
         std::find_if(arriving_.begin(), arriving_.end(),
                      [&session](const auto& one) { return one.second.client.session == session; });
+    const HeardMark mark{
+        .asked_by = ended.session, .msg_id = ended.msg_id, .output = {}, .done = true};
+    if (told_here_.contains(ended.session, ended.msg_id)) {
+        tell_heard(session, mark);  // the hosts have lost it
+        return;
+    }
     // Its end came while the session waits, without what was before: then this is all of it.
     const bool in_part =
         arriving != arriving_.end() && arriving->second.mark.msg_id != ended.msg_id;
@@ -202,8 +208,6 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         news.push_back(factory.aborted_reply(session_, parent));
     }
     news.push_back(factory.status(session_, parent, "idle"));
-    const HeardMark mark{
-        .asked_by = ended.session, .msg_id = ended.msg_id, .output = {}, .done = true};
     if (arriving != arriving_.end()) {
         auto& before = arriving->second.ended;
         before.insert(before.end(), news.begin(), news.end());
@@ -213,6 +217,11 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
     for (const auto& message : news) {
         clients_.send_to_all(session, message, now());
     }
+    tell_end(session, mark);
+}
+
+void KernelChannels::tell_end(const std::string& session, const HeardMark& mark) {
+    told_here_.add(mark.asked_by, mark.msg_id);
     tell_heard(session, mark);
 }
 

@@ -148,6 +148,7 @@ private:
     void arrive(ClientId id);
     void leave_early(ClientId id);
     void recalled(const cluster::CellEnded& ended);
+    void tell_end(const std::string& session, const HeardMark& mark);
     void end_arrivals();
     void drop_kept(const std::string& session, const std::string& asked_by,
                    const std::string& msg_id);
@@ -228,6 +229,7 @@ private:
     PendingCells cells_;
     EndedCells ended_;
     EndedCells answered_here_;  // cells whose reply a client of this gateway has, or is kept for it
+    EndedCells told_here_;      // of these: to a connection, and so the rest of it was, too
     std::set<std::string> recalled_;  // sessions that this gateway knows
     std::list<Request> requests_;
     EndedCells answered_;  // of the requests: one that was asked twice may be answered twice

@@ -314,6 +314,9 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     if (answers) {
         answered_here_.add(cell.session, cell.msg_id);
     }
+    if (clients_.hears(cell.session)) {
+        told_here_.add(cell.session, cell.msg_id);
+    }
     stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});

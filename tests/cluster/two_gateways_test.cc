@@ -506,6 +506,32 @@ TEST_F(Gateways, AClientMayGoThereAndBackAgain) {
     EXPECT_THAT(fourth.take(), ::testing::IsEmpty());
 }
 
+// The hosts do not know any more what it has heard, but its gateway does.
+TEST_F(Gateways, AClientThatComesBackAfterAllAgentsWereKilledIsToldNothingTwice) {
+    ASSERT_TRUE(ready("gateway-1"));
+    both();
+    const auto kernel = running_kernel("gateway-1");
+    auto client = connect("gateway-1", kernel, "s1");
+    execute(client, "m1", "set a 1");
+    execute(client, "m2", "set a 2");
+    client.drop();
+    for (int host = 1; host <= kHosts; ++host) {
+        cluster_.kill(host);
+    }
+    for (int host = 1; host <= kHosts; ++host) {
+        cluster_.start(host);
+    }
+    ASSERT_TRUE(cluster_.run_until(
+        [&] { return cluster_.leader(KernelId{*Uuid::parse(kernel)}).has_value(); }));
+    cluster_.run_for(std::chrono::seconds(3));
+    auto again = connect("gateway-1", kernel, "s1");
+    EXPECT_THAT(again.take(), ::testing::IsEmpty());
+    // And the hosts are told again: the other gateway repeats nothing either.
+    again.drop();
+    auto elsewhere = connect("gateway-2", kernel, "s1");
+    EXPECT_THAT(elsewhere.take(), ::testing::IsEmpty());
+}
+
 TEST_F(Gateways, InterruptsAndRestartsWorkThroughEither) {
     ASSERT_TRUE(ready("gateway-1"));
     both();
