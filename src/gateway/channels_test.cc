@@ -575,6 +575,22 @@ TEST_F(Channels, ANewSessionIsToldTheEndsThatItMissed) {
                                            "iopub status idle < m1"));
 }
 
+TEST_F(Channels, AnEndThatIsRecalledTwiceIsToldOnce) {
+    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
+    auto client = connect(group_.kernel, "s1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.recalled_by = "s1";
+    tell("h1", ended);
+    tell("h1", ended);
+    for (int i = 0; i < 2; ++i) {  // what runs, then what has ended
+        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+            tell(host, cluster::Reply{.request = recall.request});
+        }
+    }
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
+}
+
 TEST_F(Channels, TheEndOfACellThatAnotherGatewayWasAskedForIsAskedForUntilItComes) {
     auto client = connect(group_.kernel, "s1");
     advance(milliseconds(50));

@@ -177,10 +177,15 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         return;
     }
     // Its end came while the session waits, without what was before: then this is all of it.
+    // Several recalls may have been waiting for a leader.
+    const bool repeated =
+        arriving != arriving_.end() &&
+        std::any_of(arriving->second.ended_marks.begin(), arriving->second.ended_marks.end(),
+                    [&ended](const auto& told) { return told.msg_id == ended.msg_id; });
     const bool in_part =
         arriving != arriving_.end() && arriving->second.mark.msg_id != ended.msg_id;
     const bool answered = answered_here_.contains(ended.session, ended.msg_id);
-    if ((answered && !in_part) || !clients_.knows(session)) {
+    if (repeated || (answered && !in_part) || !clients_.knows(session)) {
         return;
     }
     ended_.add(ended.session, ended.msg_id);
