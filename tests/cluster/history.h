@@ -9,8 +9,12 @@
 //                        `text` that of a stream, or an error's evalue
 //          began         user code of (`asker`, `msg`) began in process `who`: a ledger kept
 //                        outside of everything that is replicated
-//          connected     a WebSocket of `client` opened: what was under way before may be lost
-//          gateway_gone  the gateway lost its memory: what it said may be said again
+//          connected     a WebSocket of `client` to the gateway `who` opened: what was under way
+//                        before may be lost. `state` is "unnamed" when it has named no session id
+//          gateway_gone  the gateway `who` lost its memory: what it said may be said again
+//          broke         something happened to the hosts, or between them and the gateways: what
+//                        gateways have told them of their clients may be lost
+//          mended        one of these is over
 //          restarted     somebody asked for a restart of the kernel
 //          healed        the last fault is over
 //          finished      nobody waits any more: what has no answer by now never gets one
@@ -18,6 +22,7 @@
 //          fail    appends, then raises UserError              read  shows everything
 //          die     ends its own process                        ask   no cell: a question
 //          input   asks on stdin, and appends when it has an answer
+//          comm    no cell: a message that has no reply, and may have effects
 // Texts    A cell prints "by WHO" first, and "holds NAME=VALUE ..." (a number, or tags between
 //          commas) when it is done; a read prints "holds-all NAME=VALUE ...".
 #pragma once

@@ -2,10 +2,13 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 namespace nbos::testing {
 namespace {
 
 constexpr std::string_view kWaits = "[NotebookOS] This cell waits: ";
+constexpr std::uint64_t kOnItsWayMs = 1000;  // a gateway's word to the hosts
 const char* const kNames[] = {"nothing", "busy", "outputs", "reply", "idle"};
 
 }  // namespace
@@ -29,18 +32,21 @@ void AnswerChecker::read(const Record& record) {
         auto& request = requests_[record.client + "/" + record.msg];
         request.op = record.op;
         if (++request.asked == 1) {
-            request.connection = connections_[record.client];
+            const auto& connection = connections_[record.client];
+            request.connection = connection.number;
+            request.moves = connection.moves;
         }
     } else if (record.kind == "connected") {
-        for (auto& [key, track] : tracks_) {
-            if (key.first == record.client) {
-                track.anew = true;
-            }
-        }
-        ++connections_[record.client];
-        lives_[record.client] = gateways_;
+        connect(record);
     } else if (record.kind == "gateway_gone") {
-        ++gateways_;
+        ++gateways_gone_;
+        gone_ms_[record.who].push_back(record.at_ms);
+    } else if (record.kind == "broke") {
+        ++broken_now_;
+    } else if (record.kind == "mended" || record.kind == "healed") {
+        broken_now_ -=
+            record.kind == "healed" ? broken_now_ : std::min<std::size_t>(1, broken_now_);
+        broken_until_ms_ = record.at_ms;
     } else if (record.kind == "finished") {
         finished_ = true;
     } else if (record.kind == "heard") {
@@ -49,7 +55,7 @@ void AnswerChecker::read(const Record& record) {
         if (found == requests_.end()) {
             return;
         }
-        if (found->second.op == "ask") {
+        if (found->second.op == "ask" || found->second.op == "comm") {
             hear_question(record, key, found->second);
         } else {
             hear_cell(record, key, found->second);
@@ -57,16 +63,59 @@ void AnswerChecker::read(const Record& record) {
     }
 }
 
+void AnswerChecker::connect(const Record& record) {
+    for (auto& [key, track] : tracks_) {
+        if (key.first == record.client) {
+            track.anew = true;
+        }
+    }
+    auto& connection = connections_[record.client];
+    connection.moves += ++connection.number > 1 && connection.life.gateway != record.who ? 1 : 0;
+    connection.life = {.gateway = record.who, .number = gone_ms_[record.who].size()};
+    connection.unnamed = record.state == "unnamed";
+}
+
+// By the same gateway when it has lost its memory; by another one when the hosts may not know how
+// far the client has heard.
+bool AnswerChecker::may_be_told_again(const Track& track, const Record& now) const {
+    const auto& life = connections_.at(now.client).life;
+    if (track.life.gateway == life.gateway) {
+        return track.life != life;
+    }
+    const auto arrives_ms = track.at_ms + kOnItsWayMs;
+    const auto gone = gone_ms_.find(track.life.gateway);
+    const bool unsaid =
+        now.at_ms < arrives_ms ||
+        (gone != gone_ms_.end() &&
+         std::any_of(
+             gone->second.begin(), gone->second.end(),
+             [&](auto at_ms) { return at_ms >= track.at_ms && at_ms < arrives_ms; }));
+    const bool broke = broken_now_ > 0 || (broken_until_ms_ > 0 &&
+                                           broken_until_ms_ + options_.word_ms_max >= track.at_ms);
+    return unsaid || broke;
+}
+
+void AnswerChecker::hear_input(const Record& record, const std::string& key, Track& track) {
+    if (record.type == "execute_input" && std::exchange(track.shows_input, true)) {
+        say(fmt::format("{} heard the execute_input of {} twice", record.client, key), record);
+    }
+}
+
 void AnswerChecker::hear_cell(const Record& record, const std::string& key, Request& request) {
     const auto place = place_of(record);
-    if (place == kNothing) {
+    const auto& connection = connections_[record.client];
+    const auto since = record.client == record.asker ? request.connection : 1;
+    if (place == kNothing || (connection.unnamed && connection.number > since)) {
         return;
     }
     auto& track = tracks_[{record.client, key}];
-    const auto since = record.client == record.asker ? request.connection : 1;
-    const bool first = track.place == kNothing && connections_[record.client] <= since;
+    const bool first = track.place == kNothing && connection.number <= since;
     const bool settled = track.place == kIdle && !track.gap;
-    const bool again = request.asked > track.rounds || track.life != lives_[record.client];
+    const bool told_again = track.anew && may_be_told_again(track, record);
+    const bool again = request.asked > track.rounds || told_again;
+    if (place == kBusy || track.place == kIdle || told_again) {
+        track.shows_input = false;
+    }
     if (track.anew && !first) {
         if (settled && !again) {
             say(fmt::format("{} heard {} of {} again, which had ended", record.client,
@@ -94,9 +143,11 @@ void AnswerChecker::hear_cell(const Record& record, const std::string& key, Requ
                 record);
         }
     }
+    hear_input(record, key, track);
     track.anew = false;
     track.place = place;
-    track.life = lives_[record.client];
+    track.life = connection.life;
+    track.at_ms = record.at_ms;
 }
 
 // Its reply and its status come over two sockets: only their numbers are promised.
@@ -108,11 +159,23 @@ void AnswerChecker::hear_question(const Record& record, const std::string& key, 
     auto& number = place == kReply  ? request.replies
                    : place == kBusy ? request.busies
                                     : request.idles;
-    const auto most = request.asked + gateways_;
+    const auto moves = connections_[record.client].moves - request.moves;
+    const auto most = request.asked + gateways_gone_ + moves;
     if (place != kNothing && place != kOutput && ++number > most) {
         say(fmt::format("{} was asked {} times and has {} times its {}", key, request.asked, number,
                         kNames[place]),
             record);
+    }
+}
+
+// Nobody asks for them again: they end as long as their connection lasts.
+void AnswerChecker::finish_comms() {
+    for (const auto& [key, request] : requests_) {
+        const auto client = key.substr(0, key.find('/'));
+        if (request.op == "comm" && request.idles == 0 &&
+            request.connection == connections_[client].number) {
+            broken_.push_back({"answers", key + " (comm) never was idle", 0});
+        }
     }
 }
 
@@ -130,6 +193,7 @@ std::vector<BrokenRule> AnswerChecker::finish() {
                                0});
         }
     }
+    finish_comms();
     return std::move(broken_);
 }
 

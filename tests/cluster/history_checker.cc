@@ -34,7 +34,7 @@ struct Cell {
     std::set<std::string> whos;
     Observation seen;
 
-    bool is_cell() const { return asked.op != "ask"; }
+    bool is_cell() const { return asked.op != "ask" && asked.op != "comm"; }
     std::uint64_t count() const { return counts.empty() ? 0 : *counts.begin(); }
     bool changes() const {
         const auto& op = asked.op;
@@ -73,7 +73,7 @@ public:
         for (std::size_t i = 0; i < history_.size(); ++i) {
             read(i);
         }
-        AnswerChecker answers;
+        AnswerChecker answers(options_);
         for (const auto& record : history_) {
             answers.read(record);
         }
@@ -203,13 +203,13 @@ void Checker::hear(Cell& cell, const Record& record, std::size_t at) {
 }
 
 void Checker::check_alone(const Cell& cell) {
-    if (!cell.is_cell()) {
-        return;
-    }
     const auto at_ms = cell.asked.at_ms;
     if (cell.began > 1) {
         say("exactly once", fmt::format("user code of {} began {} times", cell.key, cell.began),
             at_ms);
+    }
+    if (!cell.is_cell()) {
+        return;
     }
     if (cell.reply != nullptr && cell.reply->state == "aborted" && cell.began > 0) {
         say("no effect", cell.key + " was aborted, but its user code has begun", at_ms);
@@ -391,6 +391,9 @@ void Checker::check_sessions() {
 
 void Checker::check_liveness() {
     for (const auto& [key, cell] : cells_) {
+        if (cell.asked.op == "comm") {
+            continue;  // its idle is a matter of `answers`
+        }
         if (cell.reply == nullptr) {
             if (finished_) {
                 say("liveness", key + " (" + cell.asked.op + ") was never answered",

@@ -59,6 +59,9 @@ std::string PlatformClient::draw_op() {
     if (drawn(options_.asks)) {
         return "ask";
     }
+    if (drawn(options_.comms)) {
+        return "comm";
+    }
     const char* const ops[] = {"append", "append", "add", "read"};
     return ops[ports_.rng.below(4)];
 }
@@ -77,7 +80,9 @@ void PlatformClient::ask(const std::string& op) {
     }
     asked.tag = fmt::format("{}.{}", session_, number);
     jupyter::Message message;
-    const auto type = op == "ask" ? "complete_request" : "execute_request";
+    const auto type = op == "ask"    ? "complete_request"
+                      : op == "comm" ? "comm_msg"
+                                     : "execute_request";
     message.header = fmt::format(
         R"({{"msg_id": "{}", "msg_type": "{}", "session": "{}", "username": "u", "version": "5.3"}})",
         asked.msg, type, session_);
@@ -106,20 +111,15 @@ void PlatformClient::write(const jupyter::Message& message) {
 
 // ---- the connection ----
 
-void PlatformClient::connect() {
+void PlatformClient::connect() { connect(some_gateway()); }
+
+void PlatformClient::connect(PlatformGateway& through) {
     if (connecting_ || stream_ != 0) {
         return;
     }
     connecting_ = true;
     const auto connection = ++connection_;
-    jupyter::HttpRequest request{
-        .method = "GET",
-        .target = "/api/kernels/" + kernel_ + "/channels?session_id=" + session_,
-        .headers = {},
-        .body = {}};
-    if (options_.protocol == jupyter::WsProtocol::kV1) {
-        request.headers["sec-websocket-protocol"] = std::string(jupyter::kWsSubprotocolV1);
-    }
+    gateway_ = &through;
     StreamEnd end{.address = address_,
                   .silence_max = kSilence,
                   .frame =
@@ -134,8 +134,34 @@ void PlatformClient::connect() {
                               closed();
                           }
                       }};
-    ports_.gateway.websocket(address_, std::move(request), std::move(end),
-                             [this](Network::StreamId stream) { opened(stream); });
+    gateway_->websocket(address_, channels_request(), std::move(end),
+                        [this](Network::StreamId stream) { opened(stream); });
+}
+
+PlatformGateway& PlatformClient::some_gateway() {
+    return *ports_.gateways[ports_.rng.below(ports_.gateways.size())];
+}
+
+PlatformGateway& PlatformClient::another_gateway() {
+    if (ports_.gateways.size() == 1) {
+        return *gateway_;
+    }
+    auto* other = ports_.gateways[ports_.rng.below(ports_.gateways.size() - 1)];
+    return other == gateway_ ? *ports_.gateways.back() : *other;
+}
+
+jupyter::HttpRequest PlatformClient::channels_request() const {
+    jupyter::HttpRequest request{.method = "GET",
+                                 .target = "/api/kernels/" + kernel_ + "/channels",
+                                 .headers = {},
+                                 .body = {}};
+    if (options_.names_session) {
+        request.target += "?session_id=" + session_;
+    }
+    if (options_.protocol == jupyter::WsProtocol::kV1) {
+        request.headers["sec-websocket-protocol"] = std::string(jupyter::kWsSubprotocolV1);
+    }
+    return request;
 }
 
 void PlatformClient::opened(Network::StreamId stream) {
@@ -145,7 +171,12 @@ void PlatformClient::opened(Network::StreamId stream) {
         return;
     }
     stream_ = stream;
-    ports_.record({.kind = "connected", .kernel = kernel_, .client = session_});
+    ports_.record({.kind = "connected",
+                   .kernel = kernel_,
+                   .client = session_,
+                   .state = options_.names_session ? "" : "unnamed",
+                   .who = gateway_->address()});
+    forget_what_is_not_repeated();
     if (pending_.empty()) {
         ready_ = true;
         return;
@@ -170,15 +201,35 @@ void PlatformClient::closed() {
     ports_.time.after(kReconnect, [this] { connect(); });
 }
 
+// What may have effects nobody asks for twice.
+void PlatformClient::forget_what_is_not_repeated() {
+    pending_.remove_if([](const Pending& one) { return one.sent && one.asked.op == "comm"; });
+}
+
+void PlatformClient::leave() {
+    ++connection_;  // what still comes over the one before is not heard
+    stream_ = 0;
+    ready_ = false;
+}
+
 void PlatformClient::drop(milliseconds away) {
     if (stream_ == 0) {
         return;
     }
     ports_.network.close(stream_, Network::Side::kDialer);
-    ++connection_;
-    stream_ = 0;
-    ready_ = false;
+    leave();
     ports_.time.after(away, [this] { connect(); });
+}
+
+void PlatformClient::move(milliseconds half_open) {
+    if (stream_ == 0) {
+        return;
+    }
+    ports_.time.after(half_open, [this, stream = stream_] {
+        ports_.network.close(stream, Network::Side::kDialer);
+    });
+    leave();
+    connect(another_gateway());
 }
 
 void PlatformClient::hear(std::string_view payload) {
@@ -207,8 +258,11 @@ void PlatformClient::hear(std::string_view payload) {
     if (heard.type == "input_request") {
         answer_question(*message);
     }
-    if (heard.asker == session_ && heard.type.ends_with("_reply")) {
-        pending_.remove_if([&](const Pending& one) { return one.asked.msg == heard.msg; });
+    const bool idle = heard.type == "status" && heard.state == "idle";
+    if (heard.asker == session_ && (heard.type.ends_with("_reply") || idle)) {
+        pending_.remove_if([&](const Pending& one) {
+            return one.asked.msg == heard.msg && (!idle || one.asked.op == "comm");
+        });
     }
 }
 

@@ -36,7 +36,7 @@ jupyter::HttpResponse no_answer() { return {.status = 0}; }
 struct PlatformGateway::GatewayProcess final : public gateway::AgentLink {
     explicit GatewayProcess(PlatformGateway& owner)
         : owner_(owner),
-          gateway_(config(), gateway::Kernelspecs(),
+          gateway_(config(owner.address_), gateway::Kernelspecs(),
                    {owner.wires_.time, owner.new_uuid_, *this, folders_}),
           transport_(
               owner.wires_,
@@ -56,8 +56,9 @@ struct PlatformGateway::GatewayProcess final : public gateway::AgentLink {
         transport_.set_peers(owner.hosts_);
     }
 
-    static gateway::GatewayConfig config() {
+    static gateway::GatewayConfig config(const Address& id) {
         gateway::GatewayConfig config;
+        config.id = id;
         config.token = kToken;
         return config;
     }

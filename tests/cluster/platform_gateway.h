@@ -21,6 +21,7 @@ public:
                     std::function<Uuid()> new_uuid, PlantedInPlatform planted);
     ~PlatformGateway();
 
+    const Address& address() const { return address_; }
     Process process() const { return state_; }
     void start();
     void kill();

@@ -336,11 +336,15 @@ void SimInterpreter::serve(const jupyter::Message& request) {
 }
 
 void SimInterpreter::answer(const jupyter::Message& request, const std::string& type) {
-    if (!type.ends_with("_request")) {
-        return;
-    }
+    constexpr std::string_view kRequest = "request";
     say(kIopub, "status", request.header, R"({"execution_state": "busy"})");
-    say(kShell, type.substr(0, type.size() - 7) + "reply", request.header, R"({"status": "ok"})");
+    if (type.ends_with(kRequest)) {
+        say(kShell, type.substr(0, type.size() - kRequest.size()) + "reply", request.header,
+            R"({"status": "ok"})");
+    } else {
+        const auto header = header_of(request);
+        ports_.began(header.session, header.msg_id, who_);
+    }
     say(kIopub, "status", request.header, R"({"execution_state": "idle"})");
 }
 

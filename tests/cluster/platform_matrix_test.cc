@@ -166,10 +166,10 @@ private:
                 sim_.power_cycle(host, seconds(60));
                 break;
             case Fault::kCutOff10s:
-                sim_.isolate(host, seconds(10));
+                sim_.isolate(host.address(), seconds(10));
                 break;
             case Fault::kCutOff90s:
-                sim_.isolate(host, seconds(90));
+                sim_.isolate(host.address(), seconds(90));
                 break;
             case Fault::kOneWayCut:
                 for (const auto& other : sim_.everyone_but_clients()) {
@@ -180,7 +180,7 @@ private:
                 sim_.pause(host, seconds(10));
                 break;
             case Fault::kGatewayRestarted:
-                sim_.restart_gateway(false, milliseconds(800));
+                sim_.restart_gateway(sim_.gateway(1), false, milliseconds(800));
                 break;
             case Fault::kAllAgentsKilled:
                 sim_.restart_all_agents(milliseconds(500));

@@ -17,7 +17,8 @@ namespace nbos::testing {
 namespace {
 
 constexpr milliseconds kStep{50};
-const Address kGateway = "gateway-1";
+
+bool is_gateway(const Address& who) { return who.starts_with("gateway"); }
 
 }  // namespace
 
@@ -34,6 +35,7 @@ PlatformSim::PlatformSim(PlatformOptions options)
       trace_(std::getenv("NBOS_TRACE") != nullptr) {  // NOLINT(concurrency-mt-unsafe): one thread
     set_log_level(trace_ ? LogLevel::kDebug : static_cast<LogLevel>(4));
     make_hosts();
+    make_gateways();
 }
 
 PlatformSim::~PlatformSim() { set_log_level(LogLevel::kInfo); }
@@ -57,13 +59,25 @@ void PlatformSim::make_hosts() {
                         record({.kind = "began", .msg = msg_id, .asker = session, .who = who});
                     }}));
     }
-    gateway_ = std::make_unique<PlatformGateway>(
-        kGateway, addresses, wires_, [this] { return factory_.new_uuid(); }, options_.host.planted);
+}
+
+void PlatformSim::make_gateways() {
+    std::set<Address> addresses;
+    for (const auto& host : hosts_) {
+        addresses.insert(host->address());
+    }
+    for (int i = 1; i <= options_.gateways; ++i) {
+        gateways_.push_back(std::make_unique<PlatformGateway>(
+            fmt::format("gateway-{}", i), addresses, wires_, [this] { return factory_.new_uuid(); },
+            options_.host.planted));
+    }
 }
 
 Process PlatformSim::process_of(const Address& who) const {
-    if (who == kGateway) {
-        return gateway_ ? gateway_->process() : Process::kDead;
+    for (const auto& gateway : gateways_) {
+        if (gateway->address() == who) {
+            return gateway->process();
+        }
     }
     for (const auto& host : hosts_) {
         if (host->address() == who) {
@@ -83,7 +97,10 @@ PlatformHost& PlatformSim::host(const HostId& id) {
 }
 
 std::set<Address> PlatformSim::everyone_but_clients() const {
-    std::set<Address> all = {kGateway};
+    std::set<Address> all;
+    for (const auto& gateway : gateways_) {
+        all.insert(gateway->address());
+    }
     for (const auto& host : hosts_) {
         all.insert(host->address());
     }
@@ -96,17 +113,28 @@ void PlatformSim::start() {
     for (const auto& host : hosts_) {
         host->start_agent();
     }
-    gateway_->start();
+    for (const auto& gateway : gateways_) {
+        gateway->start();
+    }
     run_for(milliseconds(1000));
     create_kernels();
+    make_clients();
+}
+
+void PlatformSim::make_clients() {
+    std::vector<PlatformGateway*> gateways;
+    for (const auto& gateway : gateways_) {
+        gateways.push_back(gateway.get());
+    }
     for (int i = 1; i <= options_.clients; ++i) {
         auto client = options_.client;
         client.protocol =
             rng_.chance(0.5) ? jupyter::WsProtocol::kV1 : jupyter::WsProtocol::kLegacy;
+        client.names_session = !rng_.chance(options_.unnamed);
         const auto& kernel = kernels_[static_cast<std::size_t>(i - 1) % kernels_.size()];
         clients_.push_back(std::make_unique<PlatformClient>(
             i, kernel, client,
-            PlatformClient::Ports{time_, rng_, network_, *gateway_,
+            PlatformClient::Ports{time_, rng_, network_, gateways,
                                   [this](Record said) { record(std::move(said)); }}));
         clients_.back()->start();
     }
@@ -114,21 +142,25 @@ void PlatformSim::start() {
 
 void PlatformSim::create_kernels() {
     for (int i = 0; i < options_.kernels; ++i) {
-        std::string id;
-        gateway_->http(
-            "client-0",
-            {.method = "POST",
-             .target = "/api/kernels",
-             .headers = {},
-             .body = fmt::format(R"({{"name": "python3", "env": {{"KERNEL_REPLICAS": "{}"}}}})",
-                                 options_.replicas)},
-            [&id](const jupyter::HttpResponse& response) {
-                id = jupyter::string_field(response.body, "id");
-            });
-        NBOS_CHECK(run_until([&] { return !id.empty(); }), "no kernel was made");
-        kernels_.push_back(id);
+        const auto& id = kernels_.emplace_back(create_kernel());
         NBOS_CHECK(run_until([&] { return leader(id).has_value(); }), "nobody leads the kernel");
     }
+}
+
+std::string PlatformSim::create_kernel() {
+    std::string id;
+    some_gateway().http(
+        "client-0",
+        {.method = "POST",
+         .target = "/api/kernels",
+         .headers = {},
+         .body = fmt::format(R"({{"name": "python3", "env": {{"KERNEL_REPLICAS": "{}"}}}})",
+                             options_.replicas)},
+        [&id](const jupyter::HttpResponse& response) {
+            id = jupyter::string_field(response.body, "id");
+        });
+    NBOS_CHECK(run_until([&] { return !id.empty(); }), "no kernel was made");
+    return id;
 }
 
 void PlatformSim::run_for(milliseconds duration) { time_.run_for(duration); }
@@ -166,7 +198,9 @@ void PlatformSim::heal() {
         host->power_on();
         host->start_agent();
     }
-    gateway_->start();
+    for (const auto& gateway : gateways_) {
+        gateway->start();
+    }
     record({.kind = "healed"});
 }
 
@@ -198,6 +232,12 @@ void PlatformSim::record(Record said) {
         std::cerr << to_json_line(said) << '\n';
     }
     history_.push_back(std::move(said));
+}
+
+void PlatformSim::trouble(const std::string& what, milliseconds duration) {
+    note(what);
+    record({.kind = "broke", .text = what});
+    time_.after(duration, [this] { record({.kind = "mended"}); });
 }
 
 void PlatformSim::note(const std::string& what) {
@@ -241,7 +281,7 @@ std::optional<HostId> PlatformSim::result_written() {
 std::optional<HostId> PlatformSim::snapshot_chunk_arrived() {
     network_.watch = [this](const Address&, const Address& to, int kind, std::string_view bytes) {
         Reader in(bytes);
-        while (kind == static_cast<int>(FrameKind::kRaft) && to != kGateway && in.left() > 0) {
+        while (kind == static_cast<int>(FrameKind::kRaft) && !is_gateway(to) && in.left() > 0) {
             const auto message = raft::decode_message(in);
             if (!message) {
                 return;

@@ -112,7 +112,7 @@ TEST_P(Survival, AClaimIsGivenBackWhenItsCellNeverBegan) {
 TEST_P(Survival, AnInterpreterInAnothersPlaceDoesNotGiveItsClaimBack) {
     PlatformSim sim(quiet(GetParam(), 60'000));
     auto& host = sim.host(begin_cell(sim, "append"));
-    sim.isolate(host, seconds(10));  // so that its loss is not in the log at once
+    sim.isolate(host.address(), seconds(10));  // so that its loss is not in the log at once
     host.kill_interpreters("out of memory");
     sim.run_for(seconds(3));
     sim.restart_agent(host, milliseconds(300));
