@@ -591,6 +591,24 @@ TEST_F(Channels, AnEndThatIsRecalledTwiceIsToldOnce) {
                                            "iopub status idle < m1"));
 }
 
+// Its gateway took a dead connection for one that listens: the hosts believe that it heard the end.
+TEST_F(Channels, WhatIsAskedAgainOnArrivalIsAnsweredWhateverTheHostsBelieve) {
+    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    tell("h1", end_of(group_, "s1", "m1"));
+    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+        tell(host,
+             cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s1", "m1"}}});
+        tell(host, cluster::Reply{.request = recall.request});
+    }
+    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+        tell(host, cluster::Reply{.request = recall.request});
+    }
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
+}
+
 TEST_F(Channels, TheEndOfACellThatAnotherGatewayWasAskedForIsAskedForUntilItComes) {
     auto client = connect(group_.kernel, "s1");
     advance(milliseconds(50));

@@ -126,7 +126,9 @@ void KernelChannels::catch_up(const cluster::CatchUp& news) {
         return;  // it has gone again, or waited for too long
     }
     for (const auto& [asked_by, msg_id] : news.done) {
-        drop_kept(news.session, asked_by, msg_id);
+        if (!found->second.asked.contains({asked_by, msg_id})) {
+            drop_kept(news.session, asked_by, msg_id);
+        }
     }
     if (news.msg_id.empty()) {
         return;

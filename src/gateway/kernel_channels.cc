@@ -166,6 +166,9 @@ std::uint64_t KernelChannels::asking_incarnation() const {
 void KernelChannels::take_cell(ClientId id, jupyter::Message message,
                                const jupyter::Header& header) {
     touch();
+    if (const auto arriving = arriving_.find(id); arriving != arriving_.end()) {
+        arriving->second.asked.insert({header.session, header.msg_id});
+    }
     if (auto* known = cells_.find(header.session, header.msg_id)) {
         known->client = id;  // asked again after a lost connection: it is under way
         if (std::exchange(known->foreign, false)) {

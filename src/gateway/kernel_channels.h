@@ -140,6 +140,7 @@ private:
         std::vector<jupyter::Message> running;  // of the one that runs
         HeardMark mark;                         // how far it has heard with these
         std::vector<HeardMark> ended_marks;
+        std::set<cluster::CellId> asked;  // while it waits: the answer is news, whatever it heard
     };
 
     Instant now() const { return shared_.clock.now(); }
