@@ -71,6 +71,10 @@ struct PlatformGateway::GatewayProcess final : public gateway::AgentLink {
     }
 
     bool forgets(const cluster::Rpc& rpc) {
+        if (owner_.planted_ == PlantedInPlatform::kHeardForgotten &&
+            std::holds_alternative<cluster::Heard>(rpc)) {
+            return true;
+        }
         const auto* message = std::get_if<cluster::ClientMessage>(&rpc);
         if (owner_.planted_ != PlantedInPlatform::kQueuedCellForgotten || message == nullptr) {
             return false;

@@ -146,8 +146,19 @@ struct PlatformHost::AgentProcess final : public raft::PeerLink, public agent::G
     }
     void send_to(const HostId& gateway, const cluster::Rpc& rpc) override {
         host_.watchers_.said(host_.address_, rpc);
+        auto said = rpc;
+        if (auto* news = std::get_if<cluster::CatchUp>(&said)) {
+            forget_in(*news);
+        }
         if (gateways_.contains(gateway)) {
-            transport_.send(gateway, FrameKind::kRpc, cluster::encode(rpc));
+            transport_.send(gateway, FrameKind::kRpc, cluster::encode(said));
+        }
+    }
+    void forget_in(cluster::CatchUp& news) const {
+        if (host_.options_.planted == PlantedInPlatform::kEndsToldAgain) {
+            news.done.clear();
+        } else if (host_.options_.planted == PlantedInPlatform::kOutputsToldAgain) {
+            news.heard.clear();
         }
     }
     void hosts_known(const std::map<HostId, std::string>&) override {}

@@ -25,6 +25,10 @@ enum class PlantedInPlatform : std::uint8_t {
     kCountRepeated,        // interpreters do not leave out the counts of lost cells
     kSyncNotAwaited,       // the log says durable before it is
     kStandbySkipsDeltas,   // a standby says that it follows, and does not
+    // Of clients that change gateways:
+    kHeardForgotten,    // gateways do not say what their clients have heard
+    kEndsToldAgain,     // an executor does not say which ends a session that moves has heard
+    kOutputsToldAgain,  // nor which outputs
     // Of an interpreter whose agent was killed:
     kSurvivorRepeatsNothing,
     kSurvivorForgetsItsCell,

@@ -24,6 +24,9 @@ enum class Fault : std::uint8_t {
     kAllAgentsKilled,
     kDiskFull,
     kLogCorrupted,
+    // With two of them; the clients of the one go on through the other.
+    kOneGatewayKilled,
+    kOneGatewayCutOff,
 };
 enum class Phase : std::uint8_t {
     kIdle,
@@ -34,10 +37,10 @@ enum class Phase : std::uint8_t {
 };
 
 std::string name(Fault fault) {
-    const char* const names[] = {"InterpreterKilled", "AgentRestarted",   "PowerOff",
-                                 "CutOff10s",         "CutOff90s",        "OneWayCut",
-                                 "AgentPaused10s",    "GatewayRestarted", "AllAgentsKilled",
-                                 "DiskFull",          "LogCorrupted"};
+    const char* const names[] = {
+        "InterpreterKilled", "AgentRestarted",   "PowerOff",         "CutOff10s",       "CutOff90s",
+        "OneWayCut",         "AgentPaused10s",   "GatewayRestarted", "AllAgentsKilled", "DiskFull",
+        "LogCorrupted",      "OneGatewayKilled", "OneGatewayCutOff"};
     return names[static_cast<std::size_t>(fault)];
 }
 
@@ -47,8 +50,13 @@ std::string name(Phase phase) {
     return names[static_cast<std::size_t>(phase)];
 }
 
-PlatformOptions options_for(Phase phase, std::uint64_t seed) {
-    PlatformOptions options{.seed = seed, .hosts = 4, .clients = 2};
+bool of_two_gateways(Fault fault) {
+    return fault == Fault::kOneGatewayKilled || fault == Fault::kOneGatewayCutOff;
+}
+
+PlatformOptions options_for(Fault fault, Phase phase, std::uint64_t seed) {
+    PlatformOptions options{
+        .seed = seed, .gateways = of_two_gateways(fault) ? 2 : 1, .hosts = 4, .clients = 2};
     options.client.requests = 0;  // the schedule asks
     options.client.think_ms_max = 50;
     options.host.raft = {.election_ticks = 20, .heartbeat_ticks = 2};
@@ -63,7 +71,7 @@ PlatformOptions options_for(Phase phase, std::uint64_t seed) {
 class Schedule {
 public:
     Schedule(Fault fault, Phase phase, std::uint64_t seed)
-        : fault_(fault), phase_(phase), sim_(options_for(phase, seed)) {
+        : fault_(fault), phase_(phase), sim_(options_for(fault, phase, seed)) {
         sim_.start();
     }
 
@@ -91,6 +99,9 @@ public:
         EXPECT_GE(figures.ok, 10U) << "of " << figures.asked;
         if (fault_ == Fault::kAgentRestarted || fault_ == Fault::kAllAgentsKilled) {
             EXPECT_EQ(figures.lost, 0U) << "interpreters outlive their agents";
+        }
+        if (of_two_gateways(fault_)) {
+            EXPECT_EQ(figures.lost, 0U) << "no cell needs a gateway to end";
         }
     }
 
@@ -191,7 +202,19 @@ private:
             case Fault::kLogCorrupted:
                 sim_.corrupt_log(host, seconds(40));
                 break;
+            case Fault::kOneGatewayKilled:
+                sim_.restart_gateway(first_clients_gateway(), false, seconds(60));
+                break;
+            case Fault::kOneGatewayCutOff:
+                sim_.isolate(first_clients_gateway().address(), seconds(12));
+                sim_.client(1).move(seconds(30));
+                break;
         }
+    }
+
+    PlatformGateway& first_clients_gateway() {
+        auto& first = sim_.gateway(1);
+        return first.address() == sim_.client(1).gateway() ? first : sim_.gateway(2);
     }
 
     Fault fault_;
@@ -215,7 +238,8 @@ INSTANTIATE_TEST_SUITE_P(
                                          Fault::kPowerOff, Fault::kCutOff10s, Fault::kCutOff90s,
                                          Fault::kOneWayCut, Fault::kAgentPaused10s,
                                          Fault::kGatewayRestarted, Fault::kAllAgentsKilled,
-                                         Fault::kDiskFull, Fault::kLogCorrupted),
+                                         Fault::kDiskFull, Fault::kLogCorrupted,
+                                         Fault::kOneGatewayKilled, Fault::kOneGatewayCutOff),
                        ::testing::Values(Phase::kIdle, Phase::kCellRunning, Phase::kResultCommit,
                                          Phase::kMembershipChange, Phase::kSnapshotTransfer)),
     [](const auto& param) {

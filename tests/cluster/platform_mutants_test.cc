@@ -29,6 +29,13 @@ PlatformOptions with(PlantedInPlatform planted, std::uint64_t seed) {
         options.faults.kill_agent = 1500;
         options.host.interpreters.socket_us_max = 500'000;
     }
+    const bool of_moves = planted >= PlantedInPlatform::kHeardForgotten &&
+                          planted <= PlantedInPlatform::kOutputsToldAgain;
+    if (of_moves) {  // and nothing breaks that excuses it
+        options.gateways = 2;
+        options.faults = {.kill_gateway = 5000, .drop_client = 3000, .move_client = 1500};
+        options.host.interpreters.cell_ms_max = 1000;
+    }
     auto& interpreters = options.host.interpreters;
     if (planted >= PlantedInPlatform::kSurvivorRepeatsNothing) {  // an agent dies in mid-cell
         options.faults.kill_agent = 1500;
@@ -76,6 +83,9 @@ INSTANTIATE_TEST_SUITE_P(
         PlantedBug{"CountRepeated", PlantedInPlatform::kCountRepeated, {"counts"}},
         PlantedBug{"SyncNotAwaited", PlantedInPlatform::kSyncNotAwaited, {"durability"}},
         PlantedBug{"StandbySkipsDeltas", PlantedInPlatform::kStandbySkipsDeltas, {"durability"}},
+        PlantedBug{"HeardForgotten", PlantedInPlatform::kHeardForgotten, {"answers"}},
+        PlantedBug{"EndsToldAgain", PlantedInPlatform::kEndsToldAgain, {"answers"}},
+        PlantedBug{"OutputsToldAgain", PlantedInPlatform::kOutputsToldAgain, {"answers"}},
         PlantedBug{
             "SurvivorRepeatsNothing", PlantedInPlatform::kSurvivorRepeatsNothing, {"liveness"}},
         PlantedBug{

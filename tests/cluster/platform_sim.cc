@@ -181,6 +181,9 @@ std::vector<BrokenRule> PlatformSim::run() {
     disturb();
     run_for(milliseconds(options_.chaos_ms));
     heal();
+    if (options_.gateways > 1) {
+        change_gateways();
+    }
     return finish();
 }
 
@@ -204,23 +207,37 @@ void PlatformSim::heal() {
     record({.kind = "healed"});
 }
 
-std::vector<BrokenRule> PlatformSim::finish() {
-    const auto limit = milliseconds(options_.answers_ms_max);
-    const auto all = [this](auto done) {
-        return [this, done] {
-            return std::all_of(clients_.begin(), clients_.end(),
-                               [&](const auto& client) { return done(*client); });
-        };
-    };
+bool PlatformSim::await_answers() {
     for (const auto& client : clients_) {
         client->hurry();
     }
-    run_until(all([](const PlatformClient& client) { return client.idle(); }), limit);
+    const auto idle = [](const auto& client) { return client->idle(); };
+    return run_until([&] { return std::all_of(clients_.begin(), clients_.end(), idle); },
+                     milliseconds(options_.answers_ms_max));
+}
+
+// Nothing excuses here that something is told again.
+void PlatformSim::change_gateways() {
+    await_answers();
+    run_for(milliseconds(CheckerOptions{}.word_ms_max + 2000));
+    for (const auto& client : clients_) {
+        client->ask("append");
+    }
+    await_answers();
+    run_for(milliseconds(2000));
+    for (const auto& client : clients_) {
+        client->move(milliseconds(0));
+    }
+    run_for(milliseconds(6000));
+}
+
+std::vector<BrokenRule> PlatformSim::finish() {
+    await_answers();
     for (const auto& client : clients_) {
         client->ask("append");
         client->ask("read");
     }
-    run_until(all([](const PlatformClient& client) { return client.idle(); }), limit);
+    await_answers();
     run_for(milliseconds(2000));  // for what would come too much
     record({.kind = "finished"});
     return check_history(history_);

@@ -67,7 +67,8 @@ public:
     explicit PlatformSim(PlatformOptions options);
     ~PlatformSim();
 
-    // Chaos, healing, the wait for every answer; then the checker's verdict.
+    // Chaos, healing, another gateway for every client where there are two, the wait for every
+    // answer; then the checker's verdict.
     std::vector<BrokenRule> run();
 
     // ---- for named schedules ----
@@ -76,6 +77,7 @@ public:
     bool run_until(const std::function<bool()>& holds,
                    milliseconds limit = std::chrono::minutes(2));
     void heal();
+    void change_gateways();  // every client, when all is well and what was asked is answered
     std::vector<BrokenRule> finish();
 
     PlatformHost& host(int number) { return *hosts_.at(static_cast<std::size_t>(number - 1)); }
@@ -128,6 +130,7 @@ private:
     void make_clients();
     void create_kernels();
     std::string create_kernel();
+    bool await_answers();
     void record(Record record);
     void note(const std::string& what);  // for the trace
     // A fault of the hosts, or between them and the gateways.
