@@ -532,6 +532,28 @@ TEST_F(Channels, HostsAreToldHowFarAClientHasHeard) {
     EXPECT_THAT(marks, ElementsAre("", "o1", "done"));
 }
 
+TEST_F(Channels, HostsAreToldOfAnEndAlsoWhenMuchIsSaidBehindIt) {
+    auto client = connect(group_.kernel, "s1");
+    advance(milliseconds(50));
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    for (int i = 0; i < 30; ++i) {
+        output(group_, "h1", stream("o" + std::to_string(i), "s1", "m1", "a"));
+    }
+    tell("h1", end_of(group_, "s1", "m1"));
+    started(group_, "h1", "s2", "m2");
+    output(group_, "h1", stream("p", "s2", "m2", "a"));
+    link_.take<cluster::Heard>();
+    advance(milliseconds(50));
+    std::vector<std::string> marks;
+    for (const auto& [host, heard] : link_.take<cluster::Heard>()) {
+        if (host == "h2") {
+            marks.push_back(heard.msg_id + " " + heard.output + (heard.done ? "done" : ""));
+        }
+    }
+    EXPECT_THAT(marks, ElementsAre("m1 done", "m2 p"));
+}
+
 TEST_F(Channels, AnotherGatewayGoesOnWhereAClientStoppedHearing) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

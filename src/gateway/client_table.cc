@@ -74,6 +74,17 @@ void transmit(ClientTable::Client client, const jupyter::Message& message) {
 
 }  // namespace
 
+// An end is told, whatever comes behind it; of outputs the newest one says it all.
+void ClientTable::Client::note(HeardMark mark) {
+    if (!marks.empty() && !marks.back().done) {
+        marks.pop_back();
+    }
+    marks.push_back(std::move(mark));
+    if (marks.size() > kMarksMax) {
+        marks.pop_front();
+    }
+}
+
 void ClientTable::open(ClientId id, Client client, const Missing& missing) {
     clients_[id] = client;
     replay(client, client.session, missing);

@@ -48,7 +48,9 @@ struct HeardMark {
     bool done = false;
 };
 
-constexpr int kMarksPerTick = 20;  // and client; then the newest one at the next tick
+constexpr int kMarksPerTick =
+    20;  // and client; then at the next tick all ends, and the newest output
+constexpr std::size_t kMarksMax = 256;  // that wait for it
 
 class ClientTable {
 public:
@@ -58,8 +60,8 @@ public:
         std::string session;  // of the URL; empty: the first message tells
         jupyter::WsProtocol protocol = jupyter::WsProtocol::kLegacy;
         std::shared_ptr<jupyter::WebSocket> socket;
-        bool saw_busy = false;  // has been told that a cell is running
-        HeardMark mark;         // what to tell the hosts of it
+        bool saw_busy = false;        // has been told that a cell is running
+        std::deque<HeardMark> marks;  // what to tell the hosts of it
         int mark_credit = kMarksPerTick;
         // Sessions besides its own: a relay's local clients. What was kept for one of them goes to
         // whoever names it, or says a message of it.
@@ -68,6 +70,7 @@ public:
         bool is_of(std::string_view name) const {
             return session == name || speaks_for.contains(name);
         }
+        void note(HeardMark mark);
     };
 
     // `missing` makes the message that tells how many messages are gone.

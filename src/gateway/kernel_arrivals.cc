@@ -52,7 +52,9 @@ void KernelChannels::arrive(ClientId id) {
     auto news = std::move(arriving.ended);
     news.insert(news.end(), arriving.running.begin(), arriving.running.end());
     clients_.keep_first(session, news, now());
-    arriving.client.mark = arriving.mark;
+    if (!arriving.mark.msg_id.empty()) {
+        arriving.client.note(arriving.mark);
+    }
     arriving.client.saw_busy = !arriving.mark.msg_id.empty();
     clients_.open(id, std::move(arriving.client), missing());
     for (const auto& mark : arriving.ended_marks) {

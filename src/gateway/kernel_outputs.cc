@@ -114,8 +114,8 @@ void KernelChannels::note_heard(const PendingCell& cell, const std::string& outp
         const auto heard = cell.heard.find(client.session);
         const bool behind = heard != cell.heard.end() && !heard->second.empty();
         if (!client.session.empty() && (!behind || done)) {
-            client.mark = {
-                .asked_by = cell.session, .msg_id = cell.msg_id, .output = output, .done = done};
+            client.note(
+                {.asked_by = cell.session, .msg_id = cell.msg_id, .output = output, .done = done});
         }
     }
     send_marks(false);
@@ -136,12 +136,11 @@ void KernelChannels::drained(ClientId id) {
 }
 
 void KernelChannels::send_mark(ClientTable::Client& client) {
-    if (client.mark.asked_by.empty() || client.socket->queued_bytes() > 0 ||
-        client.mark_credit == 0) {
-        return;
+    while (!client.marks.empty() && client.socket->queued_bytes() == 0 && client.mark_credit > 0) {
+        --client.mark_credit;
+        tell_heard(client.session, client.marks.front());
+        client.marks.pop_front();
     }
-    --client.mark_credit;
-    tell_heard(client.session, std::exchange(client.mark, {}));
 }
 
 void KernelChannels::tell_heard(const std::string& session, const HeardMark& mark) {
