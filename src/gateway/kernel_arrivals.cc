@@ -120,7 +120,23 @@ std::vector<jupyter::Message> KernelChannels::unheard(const std::vector<jupyter:
     return news;
 }
 
+// Of another gateway's client, who has heard its end there; here only the idle is due.
+void KernelChannels::end_unseen(const std::string& session, const std::string& msg_id) {
+    auto* cell = cells_.find(session, msg_id);
+    if (cell == nullptr || !cell->foreign) {
+        return;
+    }
+    const auto ended = cells_.take(*cell);
+    ended_.add(session, msg_id);
+    if (ended.busy) {
+        broadcast(shared_.factory.status(session_, ended.parent, "idle"));
+    }
+}
+
 void KernelChannels::catch_up(const cluster::CatchUp& news) {
+    for (const auto& [asked_by, msg_id] : news.done) {
+        end_unseen(asked_by, msg_id);
+    }
     const auto found = std::find_if(arriving_.begin(), arriving_.end(), [&news](const auto& one) {
         return one.second.client.session == news.session;
     });

@@ -394,9 +394,10 @@ void KernelChannels::pump_cells(const HostId& target) {
     for (auto& cell : cells_.all()) {
         const bool hesitates = shared_.link.hesitates(cell.sent_to);
         if (cell.foreign && now() - cell.sent_at > kAskForEnd) {
-            // Whoever told of its end may have had no connection to here just then.
+            // Whoever told of its end may have had no connection to here just then; and where its
+            // session has heard that elsewhere, only the marks tell (CatchUp).
             cell.sent_at = now();
-            shared_.actions.recall(kernel_, cell.session, {});
+            shared_.actions.recall(kernel_, cell.session, [](const Status&) {});
         } else if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
             for (auto* earlier : std::exchange(before, {})) {
                 send_cell(*earlier, target);

@@ -151,6 +151,7 @@ private:
     void recalled(const cluster::CellEnded& ended);
     void tell_end(const std::string& session, const HeardMark& mark);
     void end_arrivals();
+    void end_unseen(const std::string& session, const std::string& msg_id);
     void drop_kept(const std::string& session, const std::string& asked_by,
                    const std::string& msg_id);
     std::vector<jupyter::Message> unheard(const std::vector<jupyter::Message>& outputs,
