@@ -122,7 +122,8 @@ void AnswerChecker::hear_cell(const Record& record, const std::string& key, Requ
                             kNames[place], key),
                 record);
         }
-        track.rounds += track.place == kNothing || track.place == kIdle ? 1 : 0;
+        const bool begins = track.place == kNothing || track.place == kIdle;
+        track.rounds += begins && !told_again ? 1 : 0;  // what was asked again is still due
         track.gap = true;
     } else if (place == kBusy) {
         const bool fresh = track.place == kNothing || (track.place == kIdle && again);
