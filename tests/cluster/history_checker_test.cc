@@ -282,6 +282,92 @@ TEST_F(Histories, AGatewayThatLostItsMemoryMayRepeatItself) {
     EXPECT_THAT(rules(), IsEmpty());
 }
 
+// Client a heard m4 through one gateway, and hears it again through another one, long after.
+class OtherGateway : public Histories {
+protected:
+    OtherGateway() {
+        good();
+        for (auto& record : history_) {
+            record.who = record.kind == "connected" ? "g1" : record.who;
+        }
+    }
+    void tell_again() {
+        later({.kind = "connected", .client = "a", .who = "g2"});
+        later({.kind = "heard",
+               .client = "a",
+               .msg = "m4",
+               .asker = "a",
+               .type = "status",
+               .state = "idle"});
+    }
+    void later(Record record) {
+        add(std::move(record));
+        history_.back().at_ms = 60'000;
+    }
+};
+
+TEST_F(OtherGateway, TellsAgainWhatWasHeard) {
+    tell_again();
+    expect("answers");
+}
+
+TEST_F(OtherGateway, MayDoSoWhenSomethingBrokeBehindIt) {
+    add({.kind = "broke"});
+    add({.kind = "mended"});
+    tell_again();
+    EXPECT_THAT(rules(), IsEmpty());
+}
+
+TEST_F(OtherGateway, MayDoSoWhenTheFirstOneWasGoneAtOnce) {
+    add({.kind = "gateway_gone", .who = "g1"});
+    tell_again();
+    EXPECT_THAT(rules(), IsEmpty());
+}
+
+TEST_F(OtherGateway, MayNotBecauseTheFirstOneWasGoneMuchLater) {
+    later({.kind = "gateway_gone", .who = "g1"});
+    tell_again();
+    expect("answers");
+}
+
+TEST_F(Histories, AnExecuteInputIsHeardTwice) {
+    good();
+    asked("a", "m6", "append", "l", "t6");
+    heard("a", "m6", "status", "busy");
+    heard("a", "m6", "execute_input", "", 6);
+    add({.kind = "connected", .client = "a"});
+    heard("a", "m6", "execute_input", "", 6);
+    expect("answers");
+}
+
+TEST_F(Histories, AClientThatNamesNoSessionIsNotPromisedTheOrderOfWhatItMissed) {
+    good();
+    asked("a", "m6", "append", "l", "t6");
+    heard("a", "m6", "status", "busy");
+    add({.kind = "connected", .client = "a", .state = "unnamed"});
+    heard("a", "m6", "status", "idle");
+    heard("a", "m6", "execute_reply", "ok", 6);
+    EXPECT_THAT(rules(), Each(Not(std::string("answers"))));
+}
+
+TEST_F(Histories, ACommMessageIsHandledTwice) {
+    good();
+    asked("a", "c1", "comm");
+    began("a", "c1");
+    heard("a", "c1", "status", "busy");
+    heard("a", "c1", "status", "idle");
+    EXPECT_THAT(rules(), IsEmpty());
+    began("a", "c1");
+    expect("exactly once");
+}
+
+TEST_F(Histories, ACommMessageIsNeverIdle) {
+    good();
+    asked("a", "c1", "comm");
+    heard("a", "c1", "status", "busy");
+    expect("answers");
+}
+
 TEST_F(Histories, ABrokenConnectionMaySwallowTheBeginning) {
     good();
     asked("a", "m6", "append", "l", "t6");
