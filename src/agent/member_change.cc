@@ -28,6 +28,10 @@ std::optional<Status> MemberChange::step(raft::Node& node, std::optional<Replica
         return ok();
     }
     const bool wants_learner = wish_.add && !now.is_member(wish_.add->first);
+    if (wants_learner && wish_.remove && !now.is_member(*wish_.remove)) {
+        return Error{.code = Errc::kInvalid,
+                     .what = "the replica to be exchanged is no member any more"};
+    }
     if (!wants_learner && wish_.add && !now.is_voter(wish_.add->first) &&
         !caught_up(node, wish_.add->first)) {
         return std::nullopt;

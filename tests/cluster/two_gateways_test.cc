@@ -571,6 +571,23 @@ TEST_F(Gateways, TheSameIdCreatedThroughBothIsOneKernel) {
         << "three for the system group, three for the kernel";
 }
 
+// Repeated to the next leader, after the other gateway has removed both: an id never comes back.
+TEST_F(Gateways, AnExchangeOfAReplicaThatIsGoneIsRefused) {
+    ASSERT_TRUE(ready("gateway-1"));
+    const KernelId kernel{*Uuid::parse(running_kernel("gateway-1"))};
+    const auto leader = *cluster_.leader(kernel);
+    cluster_.send(std::stoi(leader.host.value.substr(5)),
+                  cluster::ChangeMembers{.request = 77,
+                                         .kernel = kernel,
+                                         .add = {{ReplicaId{8}, HostId{"host-4"}}},
+                                         .remove = ReplicaId{7}});
+    cluster_.run_for(milliseconds(500));
+    const auto* reply = cluster_.reply(77);
+    ASSERT_NE(nullptr, reply);
+    EXPECT_EQ(Errc::kInvalid, reply->code) << reply->what;
+    EXPECT_EQ(leader.membership, cluster_.leader(kernel)->membership);
+}
+
 TEST_F(Gateways, OneRepairsAndTheOtherTakesOverWhenItDies) {
     ASSERT_TRUE(ready("gateway-1"));
     both();
