@@ -32,6 +32,10 @@ std::vector<std::string> shown(const History& history, const std::string& msg) {
         if (record.kind != "heard" || record.msg != msg || record.client != record.asker) {
             continue;
         }
+        const bool notice = record.text.starts_with("[NotebookOS] This cell waits: ");
+        if (notice || record.type == "clear_output") {
+            continue;  // the gateway's word on a cell that has not begun, and its end
+        }
         out.push_back(record.type == "status"   ? record.state
                       : record.type == "stream" ? record.text.substr(0, record.text.find(' '))
                                                 : record.type);
