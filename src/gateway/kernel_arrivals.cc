@@ -29,6 +29,7 @@ void KernelChannels::await_news(ClientId id, ClientTable::Client client) {
                     [&session](const auto& other) { return other.second.is_of(session); });
     if (here) {  // it hears everything already
         clients_.open(id, std::move(client), missing());
+        ask_again(id);
         return;
     }
     clients_.expect(session, now());

@@ -63,19 +63,21 @@ void KernelChannels::take_input(const jupyter::Message& message) {
     if (!target) {
         return;
     }
+    bool asks = false;
     for (auto& cell : cells_.all()) {
-        if (cell.question && (cell.question->answer || !is_answer_to(cell.question->id, message))) {
-            log_debug("gateway",
-                      "kernel {}: the second answer to a question, or one to an earlier question, "
-                      "is dropped",
-                      kernel_.value.str());
-            return;
-        }
-        if (cell.question) {
+        asks = asks || cell.question.has_value();
+        if (cell.question && !cell.question->answer && is_answer_to(cell.question->id, message)) {
             cell.question->answer = message;
             send_answer(*cell.question, *target);
             return;
         }
+    }
+    if (asks) {
+        log_debug("gateway",
+                  "kernel {}: the second answer to a question, or one to an earlier question, is "
+                  "dropped",
+                  kernel_.value.str());
+        return;
     }
     shared_.link.send(*target, cluster::ClientMessage{kernel_, message});
 }

@@ -92,6 +92,21 @@ TEST_F(Questions, AQuestionAndTheReplyReachAClientThatCameBackBeforeItsOldConnec
     EXPECT_THAT(again.take(), Contains("shell execute_reply ok < m1"));
 }
 
+TEST_F(Questions, WithTwoGatewaysAQuestionIsAskedAgainOverASecondConnection) {
+    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
+    auto half_open = connect(group_.kernel, "s1");
+    for (int i = 0; i < 2; ++i) {  // what runs, then what has ended
+        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+            tell(host, cluster::Reply{.request = recall.request});
+        }
+    }
+    half_open.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    auto again = connect(group_.kernel, "s1");
+    EXPECT_THAT(again.take(), ElementsAre("stdin input_request ? < m1"));
+}
+
 // Somebody typed it while the kernel was restarted, and another cell asks by now.
 TEST_F(Questions, AnAnswerToAnEarlierQuestionDoesNotCountForTheNextOne) {
     const auto reply_to = [](const std::string& question) {
@@ -107,6 +122,20 @@ TEST_F(Questions, AnAnswerToAnEarlierQuestionDoesNotCountForTheNextOne) {
     EXPECT_THAT(cells_sent(), IsEmpty());
     asker.send("stdin", "input_reply", "i2", R"({"value": "x"})", reply_to("q2"));
     EXPECT_THAT(cells_sent(), ElementsAre("h2 i2"));
+}
+
+// Its end was missed here, and is being asked for.
+TEST_F(Questions, AQuestionOfACellThatIsOverIsNotInTheWayOfTheNextAnswer) {
+    started(group_, "h1", "s2", "m0");
+    output(group_, "h1", said("stdin", "input_request", "q0", "s2", "m0", R"({"prompt": "!"})"));
+    auto asker = connect(group_.kernel, "s1");
+    asker.execute("m1");
+    started(group_, "h2", "s1", "m1");
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    cells_sent();
+    asker.send("stdin", "input_reply", "i1", R"({"value": "x"})",
+               R"({"msg_id": "q1", "msg_type": "input_request", "session": "k", "username": "u"})");
+    EXPECT_THAT(cells_sent(), ElementsAre("h2 i1"));
 }
 
 TEST_F(Questions, AGatewayThatComesAsksWhatIsNotAnswered) {
