@@ -180,22 +180,13 @@ PlatformOptions only_agents_crash(std::uint64_t seed) {
     return options;
 }
 
-// Without the notice that it waits for hosts, when that was taken back.
-std::vector<std::string> shown_in_the_end(const History& history, const std::string& cell) {
-    auto heard = shown(history, cell);
-    if (std::erase(heard, "clear_output") > 0) {
-        std::erase(heard, "[NotebookOS]");
-    }
-    return heard;
-}
-
 std::string cells_that_suffered(const History& history) {
     std::string out;
     for (const auto& asked : history) {
         if (asked.kind != "asked" || (asked.op != "append" && asked.op != "add")) {
             continue;
         }
-        const auto heard = shown_in_the_end(history, asked.msg);
+        const auto heard = shown(history, asked.msg);
         const bool answered = std::find(heard.begin(), heard.end(), "by") != heard.end();
         if (answered && heard != kWholeAnswer) {  // what a failed cell aborts never prints
             out += "\n  " + asked.msg + ":";
