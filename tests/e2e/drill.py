@@ -111,7 +111,7 @@ class Drill:
 
     def _forgotten(self, kernel_id):
         try:
-            return self.cluster.call("DELETE", f"/api/kernels/{kernel_id}")[0] in (204, 404)
+            return self.cluster.call("DELETE", f"/api/nbos/kernels/{kernel_id}")[0] in (204, 404)
         except OSError:
             return False
 
