@@ -551,57 +551,6 @@ TEST_F(Channels, ANewSessionIsToldTheEndsThatItMissed) {
                                            "iopub status idle < m1"));
 }
 
-TEST_F(Channels, AnEndThatIsRecalledTwiceIsToldOnce) {
-    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
-    auto client = connect(group_.kernel, "s1");
-    auto ended = end_of(group_, "s1", "m1");
-    ended.recalled_by = "s1";
-    tell("h1", ended);
-    tell("h1", ended);
-    for (int i = 0; i < 2; ++i) {  // what runs, then what has ended
-        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
-            tell(host, cluster::Reply{.request = recall.request});
-        }
-    }
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
-                                           "iopub status idle < m1"));
-}
-
-// Nobody tells its end any more: whoever asked for it has heard it through the other gateway.
-TEST_F(Channels, ACellOfAnotherGatewayThatEndedUnseenDoesNotRunForEver) {
-    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
-    auto other = connect(group_.kernel, "");
-    started(group_, "h1", "s1", "m1");
-    EXPECT_THAT(other.take(), ElementsAre("iopub status busy < m1"));
-    link_.take<cluster::Recall>();
-    advance(milliseconds(6000));
-    const auto recalls = link_.take<cluster::Recall>();
-    ASSERT_LE(1U, recalls.size());
-    EXPECT_TRUE(recalls[0].second.running);
-    tell(recalls[0].first,
-         cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s1", "m1"}}});
-    EXPECT_THAT(other.take(), ElementsAre("iopub status idle < m1"));
-    EXPECT_THAT(rest("GET", "/api/kernels/" + group_.kernel).body, HasSubstr("\"idle\""));
-}
-
-// Its gateway took a dead connection for one that listens: the hosts believe that it heard the end.
-TEST_F(Channels, WhatIsAskedAgainOnArrivalIsAnsweredWhateverTheHostsBelieve) {
-    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
-    auto client = connect(group_.kernel, "s1");
-    client.execute("m1");
-    tell("h1", end_of(group_, "s1", "m1"));
-    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
-        tell(host,
-             cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s1", "m1"}}});
-        tell(host, cluster::Reply{.request = recall.request});
-    }
-    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
-        tell(host, cluster::Reply{.request = recall.request});
-    }
-    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
-                                           "iopub status idle < m1"));
-}
-
 TEST_F(Channels, TheEndOfACellThatAnotherGatewayWasAskedForIsAskedForUntilItComes) {
     auto client = connect(group_.kernel, "s1");
     advance(milliseconds(50));

@@ -258,6 +258,22 @@ void ClientTable::drop_kept(const std::string& session, const Which& which) {
     });
 }
 
+std::vector<std::string> ClientTable::kept_replies(const std::string& session) const {
+    std::vector<std::string> cells;
+    const auto kept = kept_.find(session);
+    if (kept == kept_.end()) {
+        return cells;
+    }
+    for (const auto& message : kept->second.messages) {
+        const auto parent = jupyter::parse_header(message->parent_header);
+        if (parent && parent->session == session &&
+            jupyter::string_field(message->header, "msg_type") == "execute_reply") {
+            cells.push_back(parent->msg_id);
+        }
+    }
+    return cells;
+}
+
 void ClientTable::keep_first(const std::string& session,
                              const std::vector<jupyter::Message>& messages, Instant now) {
     auto& kept = kept_for(session, now);

@@ -103,6 +103,8 @@ public:
     // has missed comes first.
     using Which = std::function<bool(const jupyter::Message& message)>;
     void drop_kept(const std::string& session, const Which& which);
+    // The cells of its own whose reply is kept for a session, by message id.
+    std::vector<std::string> kept_replies(const std::string& session) const;
     void keep_first(const std::string& session, const std::vector<jupyter::Message>& messages,
                     Instant now);
 

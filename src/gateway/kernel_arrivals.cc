@@ -52,6 +52,7 @@ void KernelChannels::arrive(ClientId id) {
     const auto session = arriving.client.session;
     auto news = std::move(arriving.ended);
     news.insert(news.end(), arriving.running.begin(), arriving.running.end());
+    const auto kept = clients_.kept_replies(session);
     clients_.keep_first(session, news, now());
     if (!arriving.mark.msg_id.empty()) {
         arriving.client.note(arriving.mark);
@@ -60,6 +61,9 @@ void KernelChannels::arrive(ClientId id) {
     clients_.open(id, std::move(arriving.client), missing());
     for (const auto& mark : arriving.ended_marks) {
         tell_end(session, mark);
+    }
+    for (const auto& msg_id : kept) {
+        tell_end(session, {.asked_by = session, .msg_id = msg_id, .output = {}, .done = true});
     }
     ask_again(id);
     send_marks(false);

@@ -1,0 +1,89 @@
+// Clients that may come from another gateway: what they are told, and what the hosts are told of
+// it.
+#include <gmock/gmock.h>
+
+#include "tests/support/gateway_harness.h"
+
+namespace nbos::gateway {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::milliseconds;
+
+class Arrivals : public testing::RunningKernel {
+protected:
+    void SetUp() override {
+        RunningKernel::SetUp();
+        tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
+    }
+    // Whoever waits for the hosts' word: there is no news of what runs, and then of what has ended.
+    void let_in() {
+        for (int i = 0; i < 2; ++i) {
+            for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+                tell(host, cluster::Reply{.request = recall.request});
+            }
+        }
+    }
+};
+
+TEST_F(Arrivals, AnEndThatIsRecalledTwiceIsToldOnce) {
+    auto client = connect(group_.kernel, "s1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.recalled_by = "s1";
+    tell("h1", ended);
+    tell("h1", ended);
+    let_in();
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
+}
+
+// Its gateway took a dead connection for one that listens: the hosts believe that it heard the end.
+TEST_F(Arrivals, WhatIsAskedAgainOnArrivalIsAnsweredWhateverTheHostsBelieve) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    tell("h1", end_of(group_, "s1", "m1"));
+    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+        tell(host,
+             cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s1", "m1"}}});
+        tell(host, cluster::Reply{.request = recall.request});
+    }
+    for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+        tell(host, cluster::Reply{.request = recall.request});
+    }
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < m1", "shell execute_reply ok < m1",
+                                           "iopub status idle < m1"));
+}
+
+TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    tell("h1", end_of(group_, "s1", "m1"));
+    link_.take<cluster::Heard>();
+    let_in();
+    EXPECT_THAT(client.take(), Contains("shell execute_reply ok < m1"));
+    const auto marks = link_.take<cluster::Heard>();
+    ASSERT_FALSE(marks.empty());
+    EXPECT_EQ("m1", marks[0].second.msg_id);
+    EXPECT_TRUE(marks[0].second.done);
+}
+
+// Nobody tells its end any more: whoever asked for it has heard it through the other gateway.
+TEST_F(Arrivals, ACellOfAnotherGatewayThatEndedUnseenDoesNotRunForEver) {
+    auto other = connect(group_.kernel, "");
+    started(group_, "h1", "s1", "m1");
+    EXPECT_THAT(other.take(), ElementsAre("iopub status busy < m1"));
+    link_.take<cluster::Recall>();
+    advance(milliseconds(6000));
+    const auto recalls = link_.take<cluster::Recall>();
+    ASSERT_LE(1U, recalls.size());
+    EXPECT_TRUE(recalls[0].second.running);
+    tell(recalls[0].first,
+         cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s1", "m1"}}});
+    EXPECT_THAT(other.take(), ElementsAre("iopub status idle < m1"));
+    EXPECT_THAT(rest("GET", "/api/kernels/" + group_.kernel).body, HasSubstr("\"idle\""));
+}
+
+}  // namespace
+}  // namespace nbos::gateway
