@@ -18,10 +18,11 @@
 // What a broken connection may have swallowed is never held against anybody: a client is judged by
 // what it heard within a connection. What a gateway's word to the hosts may not have survived is
 // not held against the next gateway: a cell may be told again there when something broke since
-// shortly before it was heard (`word_ms_max`), or that gateway was gone right behind it. A question
-// that is no cell may be answered again at each gateway. A client that names no session id when it
-// connects is promised the order of what it asks for in that connection, not of what it missed
-// before.
+// shortly before it was heard (`word_ms_max`), or that gateway was gone right behind it. The
+// numbers of answers to a question that is no cell are not promised to a client that has changed
+// gateways since: the other one does not know of how many replicas it was asked. A client that
+// names no session id when it connects is promised the order of what it asks for in that
+// connection, not of what it missed before.
 #pragma once
 
 #include <cstdint>
