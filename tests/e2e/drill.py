@@ -388,8 +388,8 @@ class Bystander:
         assert run.status == "ok", f"the bystander was harmed: {run.error}"
 
     def check(self):
-        run = self.client.execute("steps")
-        assert run.text == str(list(range(1, self._steps + 1))), run.text
+        run = self.client.execute(f"steps == list(range(1, {self._steps} + 1)) or steps")
+        assert run.text == "True", run.text
 
     def close(self):
         self.client.close()
