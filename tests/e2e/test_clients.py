@@ -157,6 +157,19 @@ def test_a_callback_of_a_widget_is_interrupted(cluster, kernel, conversation):
     assert conversation.execute("1 + 1").text == "2"
 
 
+def test_an_interrupt_of_a_kernel_that_has_nothing_to_do_costs_nothing(cluster, kernel):
+    cluster.wait_replicas(kernel)
+    for _ in range(20):  # before its first request, too
+        assert cluster.call("POST", f"/api/kernels/{kernel}/interrupt")[0] == 204
+    with cluster.connect(kernel) as conversation:
+        before = conversation.execute("import os\nos.getpid()").text
+        for _ in range(20):
+            assert cluster.call("POST", f"/api/kernels/{kernel}/interrupt")[0] == 204
+        assert conversation.execute("os.getpid()").text == before
+    states = [replica["interpreter"] for replica in cluster.kernel_row(kernel)["replicas"]]
+    assert states == ["ready"] * 3
+
+
 def test_an_error_aborts_what_is_queued_behind_it(conversation):
     slow = conversation.submit("import time\ntime.sleep(0.5)\n1 / 0")
     queued = conversation.submit("ran = True")
