@@ -69,6 +69,23 @@ TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
     EXPECT_TRUE(marks[0].second.done);
 }
 
+// Whoever asked for it is here now, and has its reply to get, whatever others have heard elsewhere.
+TEST_F(Arrivals, WhatOneSessionHasHeardIsNoEndForTheOneThatAsked) {
+    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
+    auto asker = connect(group_.kernel, "s2");
+    for (int i = 0; i < 2; ++i) {
+        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+            tell(host, cluster::Reply{.request = recall.request});
+        }
+    }
+    started(group_, "h1", "s2", "m1");
+    connect(group_.kernel, "s1");
+    tell("h2", cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s2", "m1"}}});
+    asker.take();
+    tell("h1", end_of(group_, "s2", "m1"));
+    EXPECT_THAT(asker.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 // Nobody tells its end any more: whoever asked for it has heard it through the other gateway.
 TEST_F(Arrivals, ACellOfAnotherGatewayThatEndedUnseenDoesNotRunForEver) {
     auto other = connect(group_.kernel, "");

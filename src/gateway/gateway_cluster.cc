@@ -192,8 +192,13 @@ void Gateway::route_cluster(Call call) {
         }
         send_cluster_kernels(call);
     } else if (path.size() == 4 && area == "system" && path[3] == "begin-anew" && call.is("POST")) {
-        const auto begun = system_.begin_anew();
-        begun ? answer(call, 200, system_json()) : refuse(call, begun.error());
+        if (!asked_enough_) {
+            refuse(call, 503, "this gateway has not heard all hosts yet; try again in a moment");
+        } else if (const auto begun = system_.begin_anew(); begun) {
+            answer(call, 200, system_json());
+        } else {
+            refuse(call, begun.error());
+        }
     } else if (path.size() >= 4 && area == "kernels") {
         if (auto* kernel = kernel_or_answer(call, path[3], true)) {
             route_cluster_kernel(std::move(call), *kernel);

@@ -184,8 +184,12 @@ void Gateway::put_session(const Call& call, const Session& session, int status,
                           const std::optional<KernelId>& left) {
     const auto kernel = kernel_key(session.kernel);
     const auto* row = table_.find(kernel);
-    table_.write({.conditions = {{kernel, row == nullptr ? Index{} : row->version}},
-                  .changes = {{session_key(session.model.id), encode(session)}}},
+    replica::TableTransaction put{.conditions = {{kernel, row == nullptr ? Index{} : row->version}},
+                                  .changes = {{session_key(session.model.id), encode(session)}}};
+    if (row != nullptr) {  // as it is: whoever deletes it meanwhile looks again what goes with it
+        put.changes.push_back({kernel, row->value});
+    }
+    table_.write(std::move(put),
                  [this, call, session, status, left](const Result<replica::TableOutcome>& written) {
                      if (!written) {
                          refuse(call, written.error());

@@ -140,7 +140,9 @@ void KernelChannels::end_unseen(const std::string& session, const std::string& m
 
 void KernelChannels::catch_up(const cluster::CatchUp& news) {
     for (const auto& [asked_by, msg_id] : news.done) {
-        end_unseen(asked_by, msg_id);
+        if (asked_by == news.session || !clients_.knows(asked_by)) {  // else its reply is due here
+            end_unseen(asked_by, msg_id);
+        }
     }
     const auto found = std::find_if(arriving_.begin(), arriving_.end(), [&news](const auto& one) {
         return one.second.client.session == news.session;

@@ -381,6 +381,19 @@ void KernelChannels::pump() {
     pump_cells(*next_executor());
 }
 
+void KernelChannels::ask_how_it_ends(PendingCell& cell) {
+    cell.is_recalled = true;
+    shared_.actions.recall(kernel_, cell.session,
+                           [this, alive = std::weak_ptr(alive_), session = cell.session,
+                            msg_id = cell.msg_id](const Status&) {
+                               auto* asked =
+                                   alive.expired() ? nullptr : cells_.find(session, msg_id);
+                               if (asked != nullptr) {
+                                   asked->is_recalled = false;
+                               }
+                           });
+}
+
 // In the order in which they were asked for: a cell that goes to another host than the ones before
 // it takes those along, as one that is lost on its way there must not run after it. What is in the
 // log already is void there.
@@ -393,11 +406,11 @@ void KernelChannels::pump_cells(const HostId& target) {
     std::vector<PendingCell*> before;
     for (auto& cell : cells_.all()) {
         const bool hesitates = shared_.link.hesitates(cell.sent_to);
-        if (cell.foreign && now() - cell.sent_at > kAskForEnd) {
+        if (cell.foreign && !cell.is_recalled && now() - cell.sent_at > kAskForEnd) {
             // Whoever told of its end may have had no connection to here just then; and where its
             // session has heard that elsewhere, only the marks tell (CatchUp).
             cell.sent_at = now();
-            shared_.actions.recall(kernel_, cell.session, [](const Status&) {});
+            ask_how_it_ends(cell);
         } else if (PendingCells::due(cell, target, hesitates, shared_.hosts, view_, now())) {
             for (auto* earlier : std::exchange(before, {})) {
                 send_cell(*earlier, target);

@@ -212,6 +212,7 @@ private:
     void pump();  // sends what is due
     std::optional<HostId> next_executor() const;
     void pump_cells(const HostId& target);
+    void ask_how_it_ends(PendingCell& cell);
     void send_cell(PendingCell& cell, const HostId& target);
     Request* find_request(const std::string& session, const std::string& msg_id);
     void forget_done_requests();

@@ -18,8 +18,7 @@ constexpr std::size_t kForgottenAtOnce = 500;
 // ---- what is written ----
 
 // Against the row as it is known here; when another gateway was faster, against that one's.
-void KernelService::edit_row(KernelId id, Edit edit, std::vector<replica::TableChange> with,
-                             Done done, int tries) {
+void KernelService::edit_row(KernelId id, Edit edit, With with, Done done, int tries) {
     const auto key = kernel_key(id);
     const auto* known = ports_.table.find(key);
     const auto decoded = known == nullptr ? std::nullopt : decode_kernel_row(known->value.view());
@@ -39,7 +38,10 @@ void KernelService::edit_row(KernelId id, Edit edit, std::vector<replica::TableC
     replica::TableTransaction transaction{
         .conditions = {{key, known == nullptr ? Index{0} : known->version}},
         .changes = {{key, encode(row)}}};
-    transaction.changes.insert(transaction.changes.end(), with.begin(), with.end());
+    if (with == With::kItsSessionsErased) {
+        const auto sessions = ports_.belongings(id);
+        transaction.changes.insert(transaction.changes.end(), sessions.begin(), sessions.end());
+    }
     ports_.table.write(std::move(transaction), [this, id, edit, with, done,
                                                 tries](Result<replica::TableOutcome> written) {
         if (!written) {
@@ -60,7 +62,7 @@ void KernelService::leave(KernelId id, bool for_good, Edit edit, Done done) {
     const auto number = ++last_leaving_;
     leaving_.push_back({id, number, for_good, std::move(done)});
     edit_row(
-        id, std::move(edit), ports_.belongings(id),
+        id, std::move(edit), With::kItsSessionsErased,
         [this, number](const Status& status) {
             const auto found =
                 std::find_if(leaving_.begin(), leaving_.end(),
@@ -132,7 +134,7 @@ void KernelService::revive(KernelId id, Done done) {
         return true;
     };
     edit_row(
-        id, edit, {},
+        id, edit, With::kNothing,
         [this, id, done = std::move(done)](const Status& status) {
             done(status && find(id) == nullptr
                      ? Status(Error{Errc::kNotFound, Certainty::kUnknown, "the kernel was deleted"})
@@ -197,6 +199,7 @@ void KernelService::take_open(KernelId id, const KernelRow& row) {
         }
         if (!kernel->leaving.empty() || kernel->view.queued() > 0) {
             kernel->channels.take_up();
+            kernel->taken_up = ports_.clock.now();
         }
         log_info("gateway", "kernel {} is taken up again", id.value.str());
     }
@@ -290,7 +293,7 @@ void KernelService::look_after(Kernel& kernel) {
 void KernelService::write_own(Kernel& kernel, Edit edit) {
     kernel.row_is_written = true;
     edit_row(
-        kernel.id, std::move(edit), {},
+        kernel.id, std::move(edit), With::kNothing,
         [this, id = kernel.id](const Status&) {
             if (auto* known = find(id)) {
                 known->row_is_written = false;

@@ -229,6 +229,11 @@ void KernelService::undo_create(KernelId id) {
 }
 
 void KernelService::try_undo_again() {
+    constexpr std::chrono::seconds kPause{2};
+    if (to_undo_.empty() || ports_.clock.now() < undo_again_) {
+        return;
+    }
+    undo_again_ = ports_.clock.now() + kPause;
     for (const auto id : std::exchange(to_undo_, {})) {
         undo_create(id);
     }
@@ -506,6 +511,12 @@ void KernelService::host_begins_to_report(const HostId& host) {
     }
 }
 
+// Those that nobody here knows by name. What is queued may be others', asked for since.
+bool KernelService::old_ones_are_over(const Kernel& kernel) const {
+    constexpr std::chrono::seconds kLongest{10};
+    return kernel.view.queued() == 0 || ports_.clock.now() - kernel.taken_up > kLongest;
+}
+
 std::string KernelService::why_cells_wait(const Kernel& kernel) const {
     if (kernel.lacks_majority()) {
         return kernel.reason();
@@ -524,7 +535,7 @@ void KernelService::tick(bool acts) {
         kernel->channels.hold_up(why_cells_wait(*kernel));
         if (!kernel->leaving.empty()) {
             quieten(*kernel);
-        } else if (kernel->channels.waits_for_old_ones() && kernel->view.queued() == 0) {
+        } else if (kernel->channels.waits_for_old_ones() && old_ones_are_over(*kernel)) {
             kernel->channels.old_ones_ended();
         }
         kernel->channels.tick();

@@ -60,6 +60,7 @@ struct Kernel : ReplicaGroup {
     std::vector<cluster::CellId> leaving;
     bool being_quieted = false;
     std::uint64_t quieten_call = 0;
+    Instant taken_up{};
     Instant quieten_again{};
     std::map<ReplicaId, std::string> start_failures;
     std::size_t starts_pending = 0;  // of its first replicas, from here
@@ -180,10 +181,11 @@ private:
     void undo_create(KernelId id);
     void try_undo_again();
     std::string why_cells_wait(const Kernel& kernel) const;
+    bool old_ones_are_over(const Kernel& kernel) const;
 
     // ---- kernel_rows.cc ----
-    void edit_row(KernelId id, Edit edit, std::vector<replica::TableChange> with, Done done,
-                  int tries);
+    enum class With : std::uint8_t { kNothing, kItsSessionsErased };
+    void edit_row(KernelId id, Edit edit, With with, Done done, int tries);
     void leave(KernelId id, bool for_good, Edit edit, Done done);
     void take_open(KernelId id, const KernelRow& row);
     void take_parked(KernelId id, const KernelRow& row);
@@ -204,6 +206,7 @@ private:
     std::map<KernelId, std::chrono::microseconds> deleted_;  // and when
     std::map<KernelId, Membership> placing_;                 // created, with no row yet
     std::set<KernelId> to_undo_;  // nobody was told of them, and their rows may be written yet
+    Instant undo_again_{};
     std::list<Leaving> leaving_;
     std::uint64_t last_leaving_ = 0;
     std::set<KernelId> expiring_;  // their deletion is being written

@@ -40,6 +40,7 @@ struct PendingCell {
     bool foreign = false;  // asked for through a gateway that is gone: never sent from here
     bool busy = false;     // its busy has been sent
     bool told_why_it_waits = false;
+    bool is_recalled = false;  // how it ends is being asked
     std::uint64_t incarnation = 0;
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
     // Clients' sessions that heard of it through a gateway that is gone: they know that it runs,

@@ -149,17 +149,29 @@ bool SystemGroup::is_fresh() const {
 // minority of what would be its members missing, one of the others would have told of it, unless it
 // was begun when there were fewer hosts. So the cluster must look new, too.
 bool SystemGroup::may_begin(bool unused) const {
-    const auto now = clock_.now();
     const auto& hosts = hosts_.hosts();
-    const auto missing =
-        static_cast<std::size_t>(std::count_if(hosts.begin(), hosts.end(), [&](const auto& entry) {
-            const auto& host = entry.second;
-            return host.state != HostState::kUp || !host.reported ||
-                   now - host.reported_at < kReported;
-        }));
-    const bool waited = now - created >= options_.begin_without;
+    const auto missing = static_cast<std::size_t>(
+        std::count_if(hosts.begin(), hosts.end(),
+                      [this](const auto& entry) { return !has_reported(entry.second); }));
+    const bool waited = clock_.now() - created >= options_.begin_without;
     return !hosts.empty() && (missing == 0 || (waited && unused && view.replicas().empty() &&
                                                missing * 2 < wanted()));
+}
+
+bool SystemGroup::has_reported(const Host& host) const {
+    return host.state == HostState::kUp && host.reported &&
+           clock_.now() - host.reported_at >= kReported;
+}
+
+std::size_t SystemGroup::lost() const {
+    const auto& members = membership();
+    return static_cast<std::size_t>(
+        std::count_if(members.voters.begin(), members.voters.end(), [this, &members](auto voter) {
+            const auto at = members.hosts.find(voter);
+            const auto* host = at == members.hosts.end() ? nullptr : hosts_.find(at->second);
+            return host == nullptr || host->state != HostState::kUp ||
+                   (has_reported(*host) && !view.replicas().contains(voter));
+        }));
 }
 
 void SystemGroup::tick(bool unused) {
@@ -184,15 +196,20 @@ Status SystemGroup::begin_anew() {
     if (view.leader()) {
         return not_lost("the cluster's own tables are not lost: nothing was changed");
     }
+    if (!anew_.voters.empty() &&
+        std::all_of(anew_.hosts.begin(), anew_.hosts.end(),
+                    [this](const auto& entry) { return hosts_.up(entry.second); })) {
+        return not_lost("the cluster's own tables are being begun anew: wait a moment");
+    }
     const auto& voters = membership().voters;
-    if (!voters.empty() && !lacks_majority()) {
+    if (!voters.empty() && lost() * 2 < voters.size()) {
         return not_lost(
             "most of the hosts that hold the cluster's own tables are connected, and choose a "
             "leader: nothing was changed");
     }
     std::vector<HostId> up;
     for (const auto& [host, known] : hosts_.hosts()) {
-        if (hosts_.up(host)) {
+        if (has_reported(known)) {
             up.push_back(host);
         }
     }
@@ -252,7 +269,7 @@ std::string SystemGroup::problem() const {
         return "the cluster's own tables have not been found yet: they are begun when all hosts "
                "are connected (`nbos host list`; if some never will be: `nbos system begin-anew`)";
     }
-    if (!lacks_majority()) {
+    if (lost() * 2 < members.voters.size()) {
         return fmt::format(
             "the hosts that hold the cluster's own tables ({}) are choosing a leader; "
             "try again in a moment",
@@ -260,9 +277,10 @@ std::string SystemGroup::problem() const {
     }
     return fmt::format(
         "{} of the {} hosts that hold the cluster's own tables ({}) cannot be "
-        "reached; kernels that run go on, but none can be created or deleted until "
+        "reached, or have lost them; kernels that run go on, but none can be created or deleted "
+        "until "
         "a majority is back (if they are lost for good: `nbos system begin-anew`)",
-        hosts_away(), members.voters.size(), names);
+        lost(), members.voters.size(), names);
 }
 
 }  // namespace nbos::gateway

@@ -73,6 +73,8 @@ private:
     Membership members_of(const std::vector<HostId>& hosts) const;
     bool leader_hears(const std::string& gateway) const;
     void enter(KernelId generation);
+    bool has_reported(const Host& host) const;
+    std::size_t lost() const;  // members whose host is away, or has come back without them
     void start(const Membership& members);
 
     const Clock& clock_;

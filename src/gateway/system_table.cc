@@ -10,6 +10,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTimeout{8'000};  // an election, and a host that is noticed to be gone
 constexpr milliseconds kRepeat{1'000};
+constexpr milliseconds kRestorePause{2'000};
 constexpr milliseconds kPause{100};  // after a refusal
 constexpr std::size_t kFlightBytesMax = replica::kTableWriteBytesMax / 2;
 
@@ -137,11 +138,13 @@ std::vector<std::string> SystemTable::take_changes(const cluster::TableRows& new
     index_ = news.index;
     known_ = true;
     for (auto& [key, row] : before) {
-        if (begun_anew) {
+        if (begun_anew || row.version == Index{}) {
             rows_[key] = {std::move(row.value), Index{}};
-            restore(key);
         } else {
             keys.push_back(key);  // erased meanwhile
+        }
+        if (begun_anew) {
+            restore(key);
         }
     }
     return keys;
@@ -156,7 +159,7 @@ void SystemTable::restore(const std::string& key) {
     write({.conditions = {{key, Index{}}}, .changes = {{key, row->value}}},
           [this, key](const Result<replica::TableOutcome>& written) {
               if (!written) {
-                  restore(key);
+                  unrestored_.insert(key);
               }
           });
 }
@@ -208,6 +211,12 @@ void SystemTable::fail_late() {
 }
 
 void SystemTable::tick() {
+    if (ports_.clock.now() >= restore_again_ && !unrestored_.empty()) {
+        restore_again_ = ports_.clock.now() + kRestorePause;
+        for (const auto& key : std::exchange(unrestored_, {})) {
+            restore(key);
+        }
+    }
     fail_late();
     pump();
 }

@@ -21,6 +21,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,8 @@ private:
     KernelId group_ = cluster::kSystemGroup;
     Index index_;
     std::map<std::string, Row> rows_;
+    std::set<std::string> unrestored_;  // rows of an earlier generation; tried again
+    Instant restore_again_{};
     std::deque<Pending> waiting_;
     std::optional<Flight> flight_;
     std::vector<std::pair<Done, Error>> refused_;  // told at the next tick

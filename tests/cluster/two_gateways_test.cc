@@ -340,6 +340,30 @@ TEST_F(Gateways, TablesWhoseMajorityIsLostAreBegunAnewWithWhatIsKnown) {
     EXPECT_THAT(rest("gateway-3", "GET", "/api/sessions").body, HasSubstr("a.ipynb"));
 }
 
+TEST_F(Gateways, TablesAreBegunAnewAlsoWhenTheirHostsAreBackWithEmptyDisks) {
+    ASSERT_TRUE(ready("gateway-1"));
+    const auto kernel = running_kernel("gateway-1");
+    for (const int host : {1, 2}) {
+        cluster_.kill(host);
+        cluster_.disk(host).lose_everything();
+    }
+    cluster_.run_for(milliseconds(500));
+    for (const int host : {1, 2}) {
+        cluster_.start(host);
+    }
+    cluster_.run_for(milliseconds(5'000));
+    EXPECT_EQ(0, system_leader());
+    EXPECT_THAT(rest("gateway-1", "DELETE", "/api/kernels/" + kernel).body,
+                HasSubstr("or have lost them"));
+    const auto anew = "/api/nbos/system/begin-anew";
+    ASSERT_EQ(200, rest("gateway-1", "POST", anew).status);
+    EXPECT_EQ(400, rest("gateway-1", "POST", anew).status);  // it is under way
+    ASSERT_TRUE(cluster_.run_until(
+        [this] { return cluster_.leader(cluster::system_group(2)).has_value(); }));
+    cluster_.run_for(milliseconds(3'000));
+    EXPECT_EQ(204, rest("gateway-1", "DELETE", "/api/kernels/" + kernel).status);
+}
+
 TEST_F(Gateways, AHostWithAnEarlierGenerationOnItsDiskHoldsTheLatest) {
     ASSERT_TRUE(ready("gateway-1"));
     cluster_.kill(1);

@@ -132,11 +132,14 @@ class Machine:
 
     def fill_disk(self, left):
         """Leaves so many bytes free."""
-        state = os.statvfs(self.disk)
-        size = state.f_bavail * state.f_frsize - left
+        size = self.free_bytes() - left
         if size > 0:
             with open(self.disk / "filler", "ab") as file:
                 os.posix_fallocate(file.fileno(), file.tell(), size)
+
+    def free_bytes(self):
+        state = os.statvfs(self.disk)
+        return state.f_bavail * state.f_frsize
 
     def free_disk(self):
         (self.disk / "filler").unlink(missing_ok=True)

@@ -198,6 +198,7 @@ void AgentCluster::kill(int host, bool proven) {
     h.agent.reset();
     h.interpreters.drop_all();
     h.disk.lose_unsynced();
+    std::erase_if(statuses_, [host](const auto& entry) { return entry.first.first == host; });
     for (auto& [i, other] : hosts_) {
         if (other->agent && proven) {
             other->agent->peer_is_dead(name(host));
@@ -219,7 +220,7 @@ void AgentCluster::restart_in_a_blink(int host) {
 bool AgentCluster::up(int host) const { return hosts_.at(host)->agent != nullptr; }
 agent::Agent& AgentCluster::agent(int host) { return *hosts_.at(host)->agent; }
 FakeInterpreters& AgentCluster::interpreters(int host) { return hosts_.at(host)->interpreters; }
-const MemoryDisk& AgentCluster::disk(int host) const { return hosts_.at(host)->disk; }
+MemoryDisk& AgentCluster::disk(int host) { return hosts_.at(host)->disk; }
 
 // ---- time ----
 

@@ -24,6 +24,7 @@ public:
     void write(std::vector<raft::GroupWrite> writes, std::function<void()> durable) override;
     bool pump();  // makes what was written durable
     void lose_unsynced() { pending_.clear(); }
+    void lose_everything() { groups_.clear(); }
     std::vector<raft::RestoredGroup> restored() const;
     std::size_t snapshots() const { return snapshots_; }  // written, ever
 
@@ -67,7 +68,7 @@ public:
     Instant now() const { return now_; }
     agent::Agent& agent(int host);
     FakeInterpreters& interpreters(int host);
-    const MemoryDisk& disk(int host) const;
+    MemoryDisk& disk(int host);
 
     KernelId create_kernel(const std::vector<int>& hosts);
     void create_system_group(const std::vector<int>& hosts);
