@@ -166,8 +166,8 @@ def test_an_interrupt_of_a_kernel_that_has_nothing_to_do_costs_nothing(cluster, 
         for _ in range(20):
             assert cluster.call("POST", f"/api/kernels/{kernel}/interrupt")[0] == 204
         assert conversation.execute("os.getpid()").text == before
-    states = [replica["interpreter"] for replica in cluster.kernel_row(kernel)["replicas"]]
-    assert states == ["ready"] * 3
+    poll("all interpreters are ready", lambda: [
+        replica["interpreter"] for replica in cluster.kernel_row(kernel)["replicas"]] == ["ready"] * 3)
 
 
 def test_an_error_aborts_what_is_queued_behind_it(conversation):

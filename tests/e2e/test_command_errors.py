@@ -52,7 +52,7 @@ def failing(tmp_path):
     return {("up",): ("--hosts", 0, *data), ("down",): ("--data", file), ("status",): data,
             ("kernel", "list"): data, **{("kernel", name): a for name, a in kernel.items()},
             ("host", "list"): data, ("host", "kill"): ("host-1", *data),
-            ("host", "start"): ("host-1", *data),
+            ("host", "start"): ("host-1", *data), ("system", "begin-anew"): data,
             ("kernelspec", "install"): ("--prefix", file), ("kernelspec", "remove"): ("--prefix", empty),
             ("bench", "cell"): ("--cells", 0), ("bench", "start"): ("--runs", 0),
             ("bench", "raft"): ("--directory", file / "below"),
@@ -70,7 +70,7 @@ def test_a_failure_is_an_error_in_json(command, tmp_path):
 def test_errors_of_a_running_cluster(cluster):
     for arguments in (("kernel", "restart", NO_KERNEL), ("kernel", "migrate", NO_KERNEL),
                       ("kernel", "delete", NO_KERNEL), ("host", "kill", "host-99"),
-                      ("host", "start", "host-99"), ("up", "--detach")):
+                      ("host", "start", "host-99"), ("system", "begin-anew"), ("up", "--detach")):
         done = cluster.cli(*arguments, "--json", check=False)
         assert done.returncode == 1, (arguments, done)
         assert json.loads(done.stdout)["error"], arguments
