@@ -71,13 +71,8 @@ TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
 
 // Whoever asked for it is here now, and has its reply to get, whatever others have heard elsewhere.
 TEST_F(Arrivals, WhatOneSessionHasHeardIsNoEndForTheOneThatAsked) {
-    tell("h1", cluster::ConnectedGateways{HostId{"h1"}, {"gateway-1", "gateway-2"}});
     auto asker = connect(group_.kernel, "s2");
-    for (int i = 0; i < 2; ++i) {
-        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
-            tell(host, cluster::Reply{.request = recall.request});
-        }
-    }
+    let_in();
     started(group_, "h1", "s2", "m1");
     connect(group_.kernel, "s1");
     tell("h2", cluster::CatchUp{.kernel = id_of(group_), .session = "s1", .done = {{"s2", "m1"}}});

@@ -278,8 +278,7 @@ std::string SystemGroup::problem() const {
     return fmt::format(
         "{} of the {} hosts that hold the cluster's own tables ({}) cannot be "
         "reached, or have lost them; kernels that run go on, but none can be created or deleted "
-        "until "
-        "a majority is back (if they are lost for good: `nbos system begin-anew`)",
+        "until a majority is back (if they are lost for good: `nbos system begin-anew`)",
         lost(), members.voters.size(), names);
 }
 

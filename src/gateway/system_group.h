@@ -2,10 +2,10 @@
 // gateways looks after the cluster.
 //
 // Begun    Once, by whichever gateway: with the first hosts of the list, in their order, so that
-// all
-//          gateways choose the same; only when every host has reported (or, for a new cluster with
-//          a host that does not start, all but a minority of the members), and none has a member.
-//          Anew when a person says so, as a later generation; members of earlier ones are stopped.
+//          all gateways choose the same; only when every host has reported (or, for a new cluster
+//          with a host that does not start, all but a minority of the members), and none has a
+//          member. Anew when a person says so, as a later generation; members of earlier ones are
+//          stopped.
 // Acts     Repairs, expiry and the like are one gateway's work at a time: a gateway leaves them to
 //          one with a smaller id as long as most of the hosts that it hears see that one connected,
 //          and the leader of the group hears it, too. Two may act at once while hosts disagree;

@@ -6,8 +6,7 @@
 // meanwhile is the next one.
 //
 // Anew     Of a group that was begun anew all rows are taken, and those that it lacks are written
-// into
-//          it: what this gateway knows is all that is left of them.
+//          into it: what this gateway knows is all that is left of them.
 // Time     tick() drives repetition and timeouts.
 // Errors   Of a write: kInvalid (a limit), kExhausted (the tables are full, or no leader can be
 //          reached: 503 with a sentence). After a timeout it may still happen, unless it had to

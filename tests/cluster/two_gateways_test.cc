@@ -165,6 +165,12 @@ protected:
     bool ready(const std::string& id) {
         return cluster_.run_until([&] { return rest(id, "GET", "/api/kernels").status == 200; });
     }
+    void lose_most_of_the_tables() {
+        cluster_.kill(1);
+        cluster_.kill(2);
+        EXPECT_TRUE(cluster_.run_until([this] { return system_leader() == 0; }));
+        cluster_.run_for(milliseconds(2'000));
+    }
     int system_leader() const {
         const auto status = cluster_.leader(cluster::kSystemGroup);
         return status ? std::stoi(status->host.value.substr(5)) : 0;
@@ -302,10 +308,7 @@ TEST_F(Gateways, TablesWhoseMajorityIsLostAreBegunAnewWithWhatIsKnown) {
     EXPECT_EQ(204, rest("gateway-1", "DELETE", "/api/kernels/" + parked).status);
     const auto anew = "/api/nbos/system/begin-anew";
     EXPECT_EQ(400, rest("gateway-1", "POST", anew).status);
-    cluster_.kill(1);
-    cluster_.kill(2);
-    ASSERT_TRUE(cluster_.run_until([this] { return system_leader() == 0; }));
-    cluster_.run_for(milliseconds(2'000));
+    lose_most_of_the_tables();
     EXPECT_THAT(rest("gateway-1", "DELETE", "/api/kernels/" + kept).body,
                 HasSubstr("nbos system begin-anew"));
     ASSERT_EQ(200, rest("gateway-1", "POST", anew).status);
@@ -366,10 +369,7 @@ TEST_F(Gateways, TablesAreBegunAnewAlsoWhenTheirHostsAreBackWithEmptyDisks) {
 
 TEST_F(Gateways, AHostWithAnEarlierGenerationOnItsDiskHoldsTheLatest) {
     ASSERT_TRUE(ready("gateway-1"));
-    cluster_.kill(1);
-    cluster_.kill(2);
-    ASSERT_TRUE(cluster_.run_until([this] { return system_leader() == 0; }));
-    cluster_.run_for(milliseconds(2'000));
+    lose_most_of_the_tables();
     ASSERT_EQ(200, rest("gateway-1", "POST", "/api/nbos/system/begin-anew").status);
     ASSERT_TRUE(cluster_.run_until(
         [this] { return cluster_.leader(cluster::system_group(2)).has_value(); }));
