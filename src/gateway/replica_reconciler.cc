@@ -33,15 +33,14 @@ std::uint64_t slot_of(const std::string& gateway) {
 }  // namespace
 
 // Never used before, also not by a replica that this gateway has never heard of, nor by another
-// gateway at the same moment: ids of added replicas are times, and whose.
+// gateway at the same moment: ids of added replicas are times, and whose. Their group refuses one
+// that is not above all earlier ones.
 ReplicaId ReplicaReconciler::new_replica(const ReplicaGroup& kernel) const {
     auto id =
         kSlots * static_cast<std::uint64_t>(
                      std::chrono::duration_cast<std::chrono::milliseconds>(clock_.wall()).count()) +
         slot_of(self_);
-    for (const auto& [known, host] : kernel.membership().hosts) {
-        id = std::max(id, known.value + kSlots);
-    }
+    id = std::max(id, kernel.membership().newest().value + kSlots);
     for (const auto& [known, status] : kernel.view.replicas()) {
         id = std::max(id, known.value + kSlots);
     }

@@ -1,5 +1,7 @@
 #include "model/membership.h"
 
+#include <algorithm>
+
 namespace nbos {
 namespace {
 
@@ -21,6 +23,14 @@ std::set<ReplicaId> decode_set(Reader& in) {
 
 }  // namespace
 
+ReplicaId Membership::newest() const {
+    auto newest = past;
+    for (const auto* ids : {&voters, &outgoing, &learners}) {
+        newest = ids->empty() ? newest : std::max(newest, *ids->rbegin());
+    }
+    return newest;
+}
+
 void encode(Writer& out, const Membership& membership) {
     encode_set(out, membership.voters);
     encode_set(out, membership.outgoing);
@@ -29,6 +39,7 @@ void encode(Writer& out, const Membership& membership) {
     for (const auto& [id, host] : membership.hosts) {
         out.put(id).put(host.value);
     }
+    out.put(membership.past);
 }
 
 std::optional<Membership> decode_membership(Reader& in) {
@@ -41,6 +52,7 @@ std::optional<Membership> decode_membership(Reader& in) {
         const auto id = in.id<ReplicaId>();
         membership.hosts[id] = HostId{in.string()};
     }
+    membership.past = in.id<ReplicaId>();
     if (!in.ok()) {
         return std::nullopt;
     }

@@ -16,12 +16,18 @@ namespace nbos {
 //
 // `hosts` names the host of every member of any of the three sets; consensus carries it along and
 // never looks at it, so that whoever reads the log can find the members.
+//
+// An id is never used twice: a replica that comes back under the id of a removed one would have
+// forgotten its votes. `past` remembers that beyond the removals.
 struct Membership {
     std::set<ReplicaId> voters;
     std::set<ReplicaId> outgoing;
     std::set<ReplicaId> learners;
     std::map<ReplicaId, HostId> hosts;
+    ReplicaId past;  // the greatest id of a member before the last change; 0: there was none
 
+    // The greatest id that any member has, or ever had: newcomers have greater ones.
+    ReplicaId newest() const;
     bool joint() const { return !outgoing.empty(); }
     bool is_voter(ReplicaId id) const { return voters.contains(id) || outgoing.contains(id); }
     bool is_member(ReplicaId id) const { return is_voter(id) || learners.contains(id); }

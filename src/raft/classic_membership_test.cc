@@ -1,4 +1,5 @@
 // The classic bugs of configurations and snapshots, one test each (consensus.md section 8.4).
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/raft_nodes.h"
@@ -224,6 +225,24 @@ TEST(ClassicMembership, AVoterMustFirstHaveCaughtUp) {
     EXPECT_EQ(stranger.error().code, Errc::kInvalid);
     EXPECT_FALSE(n[1].change_membership(voters({})));
     EXPECT_FALSE(n[2].change_membership(voters({1, 2})));
+}
+
+// etcd-io/raft#349: it would come back without the votes that it gave.
+TEST(ClassicMembership, ARemovedReplicasIdNeverReturns) {
+    Nodes n(voters({1, 2, 3}));
+    n.lead(1);
+    n.tick(1);
+    ASSERT_TRUE(n[1].change_membership(voters({1, 2})));
+    n.tick(5);
+    ASSERT_TRUE(n[1].membership_settled());
+    const auto back = n[1].change_membership(voters({1, 2}, {3}));
+    ASSERT_FALSE(back);
+    EXPECT_EQ(back.error().code, Errc::kInvalid);
+    EXPECT_THAT(back.error().what, ::testing::HasSubstr("replica 3 cannot be added"));
+
+    add_learner(n, 5, voters({1, 2}, {5}));
+    EXPECT_FALSE(n[1].change_membership(voters({1, 2}, {4, 5})));
+    EXPECT_TRUE(n[1].change_membership(voters({1, 2, 5})));
 }
 
 // --- Snapshots -----------------------------------------------------------------------------------

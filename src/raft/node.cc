@@ -470,8 +470,8 @@ void Node::tick() { impl_->tick(); }
 void Node::step(const Message& message) { impl_->step(message); }
 void Node::persisted(std::uint64_t batch) { impl_->persisted(batch); }
 Result<ProposalId> Node::propose(Bytes command) { return impl_->propose(std::move(command)); }
-Result<Index> Node::change_membership(const Membership& next) {
-    return impl_->change_membership(next);
+Result<Index> Node::change_membership(Membership next) {
+    return impl_->change_membership(std::move(next));
 }
 void Node::transfer_leadership(ReplicaId target) { impl_->transfer_leadership(target); }
 void Node::campaign() { impl_->campaign(); }

@@ -101,9 +101,10 @@ public:
 
     // One change at a time, joint when voters change (A,B,C to A,B,D has no stage of four voters);
     // the leader leaves the joint stage by itself. kNotLeader; kExhausted: a change is under way,
-    // or no entry of this term is committed yet; kInvalid: no voters, an unknown shape, or a new
-    // voter that is not a caught-up learner.
-    Result<Index> change_membership(const Membership& next);
+    // or no entry of this term is committed yet; kInvalid: no voters, an unknown shape, a new voter
+    // that is not a caught-up learner, or a newcomer whose id is not above all that were ever used.
+    // `next.past` is not looked at.
+    Result<Index> change_membership(Membership next);
 
     // Asks for leadership to move to `target`, whoever leads. A wish: it may fail without a word.
     void transfer_leadership(ReplicaId target);

@@ -32,7 +32,7 @@ public:
     void step(const Message& m);
     void persisted(std::uint64_t batch);
     Result<ProposalId> propose(Bytes command);
-    Result<Index> change_membership(const Membership& next);
+    Result<Index> change_membership(Membership next);
     void transfer_leadership(ReplicaId target);
     void campaign();
     void peer_is_dead(ReplicaId peer);

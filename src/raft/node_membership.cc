@@ -1,5 +1,7 @@
 // Changes of members: one at a time, joint when voters change (thesis 4.3).
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "raft/node_impl.h"
@@ -11,7 +13,9 @@ namespace {
 constexpr std::uint64_t kCaughtUpEntries = 64;
 constexpr int kHandOversMax = 3;
 
-Error invalid(const char* what) { return Error{Errc::kInvalid, Certainty::kDidNotHappen, what}; }
+Error invalid(std::string what) {
+    return Error{Errc::kInvalid, Certainty::kDidNotHappen, std::move(what)};
+}
 Error busy(const char* what) { return Error{Errc::kExhausted, Certainty::kDidNotHappen, what}; }
 
 Bytes encoded(const Membership& membership) {
@@ -29,6 +33,18 @@ Membership joint_of(const Membership& now, const Membership& next) {
     return joint;
 }
 
+// A newcomer's id that is not above all earlier ones.
+std::optional<ReplicaId> used_before(const Membership& now, const Membership& next) {
+    for (const auto* ids : {&next.voters, &next.learners}) {
+        for (const auto id : *ids) {
+            if (!now.is_member(id) && id <= now.newest()) {
+                return id;
+            }
+        }
+    }
+    return std::nullopt;
+}
+
 Membership left_joint(Membership joint) {
     joint.outgoing.clear();
     std::erase_if(joint.hosts, [&](const auto& at) { return !joint.is_member(at.first); });
@@ -37,8 +53,9 @@ Membership left_joint(Membership joint) {
 
 }  // namespace
 
-Result<Index> Node::Impl::change_membership(const Membership& next) {
+Result<Index> Node::Impl::change_membership(Membership next) {
     const auto& now = log.membership();
+    next.past = now.past;
     if (role != Role::kLeader) {
         return Error{Errc::kNotLeader, Certainty::kDidNotHappen,
                      "only the leader changes members; it is replica " +
@@ -68,6 +85,11 @@ Result<Index> Node::Impl::change_membership(const Membership& next) {
             return invalid("a new voter must first be a learner that has caught up");
         }
     }
+    if (const auto used = used_before(now, next)) {
+        return invalid("replica " + std::to_string(used->value) +
+                       " cannot be added: its id, or a greater one, was a member's before");
+    }
+    next.past = now.newest();
     append_membership(next.voters == now.voters ? next : joint_of(now, next));
     return log.last();
 }

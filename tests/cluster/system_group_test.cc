@@ -209,5 +209,76 @@ TEST_F(SystemGroup, EveryHostSaysWhichGatewaysItHears) {
     EXPECT_EQ((std::set<std::string>{"gateway-2"}), cluster_.connected_gateways().at(1));
 }
 
+// ---- both generations on one disk: the host died between the two ----
+
+struct Reports final : raft::PeerLink, agent::GatewayLink {
+    void send(const HostId&, Bytes) override {}
+    void send(const cluster::Rpc& rpc) override { hear(rpc); }
+    void send_to(const HostId&, const cluster::Rpc& rpc) override { hear(rpc); }
+    void hosts_known(const std::map<HostId, std::string>&) override {}
+    void hear(const cluster::Rpc& rpc) {
+        if (const auto* status = std::get_if<cluster::KernelStatus>(&rpc)) {
+            groups.insert(status->kernel);
+        }
+    }
+    std::set<KernelId> groups;
+};
+
+class TwoGenerations : public ::testing::Test {
+protected:
+    void SetUp() override {
+        for (const auto generation : {1U, 2U}) {
+            const Membership alone{.voters = {ReplicaId{generation}},
+                                   .hosts = {{ReplicaId{generation}, kHost}}};
+            auto agent = process();
+            agent->receive_rpc(
+                kGateway,
+                cluster::encode(cluster::StartReplica{.request = generation,
+                                                      .kernel = cluster::system_group(generation),
+                                                      .replica = ReplicaId{generation},
+                                                      .bootstrap = alone})
+                    .view());
+            disk_.pump();
+        }
+        ASSERT_EQ(2U, disk_.restored().size());
+        reports_.groups.clear();
+    }
+    std::unique_ptr<agent::Agent> process() {
+        agent::AgentOptions options{.host = kHost};
+        auto agent =
+            std::make_unique<agent::Agent>(options, disk_, reports_, interpreters_, reports_);
+        interpreters_.listen(*agent);
+        return agent;
+    }
+    void expect_only_the_latest(std::vector<raft::RestoredGroup> groups) {
+        const auto agent = process();
+        agent->restore(std::move(groups));
+        agent->receive_rpc(kGateway, cluster::encode(cluster::Hello{"gateway-1"}).view());
+        disk_.pump();
+        EXPECT_TRUE(reports_.groups.contains(cluster::system_group(2)));
+        ASSERT_EQ(1U, disk_.restored().size());
+        EXPECT_EQ(GroupId{cluster::system_group(2).value}, disk_.restored().front().group);
+        reports_.groups.clear();
+        agent->receive_rpc(kGateway, cluster::encode(cluster::Hello{"gateway-1"}).view());
+        EXPECT_EQ((std::set<KernelId>{cluster::system_group(2)}), reports_.groups);
+    }
+
+    const HostId kHost{"host-1"};
+    const HostId kGateway{"gateway-1"};
+    MemoryDisk disk_;
+    Reports reports_;
+    FakeInterpreters interpreters_;
+};
+
+TEST_F(TwoGenerations, TheLaterOneIsKeptWhenItIsRestoredLast) {
+    expect_only_the_latest(disk_.restored());
+}
+
+TEST_F(TwoGenerations, TheLaterOneIsKeptWhenItIsRestoredFirst) {
+    auto groups = disk_.restored();
+    std::swap(groups.front(), groups.back());
+    expect_only_the_latest(std::move(groups));
+}
+
 }  // namespace
 }  // namespace nbos::testing
