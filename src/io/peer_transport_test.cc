@@ -280,7 +280,7 @@ public:
         }
     }
     void hello() {
-        frame(0, Writer().put(0x534F424EU).put(std::uint16_t{3}).put(std::uint64_t{1}).take());
+        frame(0, Writer().put(0x534F424EU).put(std::uint16_t{4}).put(std::uint64_t{1}).take());
     }
     void frame(std::uint8_t kind, const std::string& payload) {
         std::string bytes;

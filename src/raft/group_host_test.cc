@@ -354,6 +354,7 @@ TEST_F(Cluster, AJointStageMayEndWhileItsMembersAreToldOfADeadHost) {
     EXPECT_TRUE(node.membership().joint()) << "there is another heir";
     groups.host_is_dead(host_id(2));
     groups.flush();
+    rest.past = ReplicaId{3};
     EXPECT_EQ(node.membership(), rest);
 }
 

@@ -20,8 +20,11 @@ namespace nbos::testing {
 
 inline ReplicaId replica(std::uint64_t n) { return ReplicaId{n}; }
 
-inline Membership voters(std::set<std::uint64_t> ids, std::set<std::uint64_t> learners = {}) {
+// `past`: the greatest id before the last change.
+inline Membership voters(std::set<std::uint64_t> ids, std::set<std::uint64_t> learners = {},
+                         std::uint64_t past = 0) {
     Membership m;
+    m.past = replica(past);
     for (const auto id : ids) {
         m.voters.insert(replica(id));
     }
