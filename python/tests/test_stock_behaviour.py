@@ -127,3 +127,11 @@ def test_deep_structures_travel(interpreters, depth):
     _follow(executor, standby, code, "head.mark = 1")
     count = "n, c = head, 0\nwhile n is not None: n, c = n.next, c + 1\nprint(c, head.mark)"
     assert standby.run(count).text() == f"{depth} 1\n"
+
+
+def test_an_object_that_only_modules_share_is_carried_once(interpreters):
+    executor, standby = interpreters(), interpreters()
+    share = "import json, pickle, signal\nclass C:\n  def hook(self, *a): pass\njson.a = pickle.b = C(); json.a.l = [1]"
+    _follow(executor, standby, share, "signal.signal(10, json.a.hook); pickle.b.l.append(2)")
+    probe = "print(json.a is pickle.b, signal.getsignal(10).__self__ is json.a, json.a.l)"
+    assert standby.run(probe).text() == "True True [1, 2]\n"

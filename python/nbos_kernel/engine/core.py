@@ -146,6 +146,10 @@ class Engine:
         walk.drain()
         self.roots.walk(walk)
         walk.drain()
+        while walk.unread_roots:
+            walk.unread_roots = False
+            self.roots.read_again(walk)
+            walk.drain()
         return walk
 
     def _rebase(self):

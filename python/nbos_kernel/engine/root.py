@@ -22,6 +22,9 @@ class Root:
     def walk(self, walk):
         pass
 
+    def read_again(self, walk):
+        """An object that was inlined in a root has an id by now."""
+
     def resend(self, moved):
         pass
 
@@ -119,6 +122,8 @@ class ObjectRoot(Root):
         self._unsupported = walk.take_unsupported()
         if data != self._data:
             self._change = data
+
+    read_again = walk
 
     def resend(self, moved):
         if self._data is not None and self._change is None and self._refs & moved:

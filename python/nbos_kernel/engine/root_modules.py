@@ -96,6 +96,7 @@ class Patches(Root):
         self._bound = set()  # names of modules whose classes have been noted
         self._sent = {}  # key -> (data, refs): what other replicas have, as far as it can be told
         self._in_table = set()  # keys; others of _sent were so before anybody's cell
+        self._found = {}  # key -> what is changed there, in the walk under way
         self._changes = {}
         self._unsupported = []
 
@@ -143,8 +144,6 @@ class Patches(Root):
     # ---- out -------------------------------------------------------------------------------------
 
     def walk(self, walk):
-        self._changes = {}
-        self._unsupported = []
         if self._modules != _mark():
             self._modules = _mark()
             for name, module in list(sys.modules.items()):
@@ -162,7 +161,8 @@ class Patches(Root):
             if changed:
                 found[key] = changed
         self._patched = set(found)
-        self._compare(found, walk)
+        self._found = found
+        self.read_again(walk)
 
     def _changed(self, now, seen, left_out):
         changed = {}
@@ -218,6 +218,11 @@ class Patches(Root):
         if known is None and context.is_library(module) and context._is_importable(cls):
             self._watch(key, cls, dict_of_class(cls))
 
+    def read_again(self, walk):
+        self._changes = {}
+        self._unsupported = []
+        self._compare(self._found, walk)
+
     def _compare(self, found, walk):
         for key, changed in found.items():
             data, refs = walk.root_section(key[2:].replace(":", "."), changed)
@@ -249,6 +254,7 @@ class Patches(Root):
                 self._sent[key] = change
                 self._in_table.add(key)
         self._changes = {}
+        self._found = {}
         return self._unsupported
 
     def rebase(self, new):

@@ -77,6 +77,10 @@ class Roots:
         for root in self._all:
             root.walk(walk)
 
+    def read_again(self, walk):
+        for root in self._all:
+            root.read_again(walk)
+
     def resend(self, moved):
         for root in self._all:
             root.resend(moved)

@@ -53,6 +53,7 @@ class Walk(pickle.Pickler):
         self.owner = {}  # address -> (token, object) of what is inlined
         self.queue = []
         self.nodes = []  # reached
+        self.unread_roots = False  # something that a root had inlined has an id by now
         self._memory = []  # (start, end, key, object) of memory owners met, by start
         self._starts = []
         self.current = None  # token
@@ -83,8 +84,7 @@ class Walk(pickle.Pickler):
         if own is not None and own[0].valid:
             if own[0] is self.current:
                 return None
-            own[0].valid = False
-            self.queue.append(own[0].node)  # pickled again, with a reference in its place
+            self._take_over(own[0])
             return self._promote(obj, address, t)
         code = self.codes.of(t)
         if code is VALUE:
@@ -118,6 +118,14 @@ class Walk(pickle.Pickler):
 
     # ---- nodes -----------------------------------------------------------------------------------
 
+    def _take_over(self, token):
+        """What it inlined is pickled again, with a reference in its place."""
+        token.valid = False
+        if isinstance(token.node, str):
+            self.unread_roots = True
+        else:
+            self.queue.append(token.node)
+
     def _promote(self, obj, address, t):
         node = self.known[address] = Node(self.new_id(), t)
         self._reach(node, obj)
@@ -138,8 +146,7 @@ class Walk(pickle.Pickler):
         if node is None or node.type is not t:
             own = self.owner.get(address)
             if own is not None and own[0].valid:
-                own[0].valid = False
-                self.queue.append(own[0].node)
+                self._take_over(own[0])
             node = self.known[address] = Node(self.new_id(), t)
         if not node.reached:
             self._reach(node, obj)
