@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 
@@ -326,23 +327,34 @@ void ReplicaReconciler::finish(KernelId id) {
     }
 }
 
-// A replica that its settled leader does not count as a member, for longer than a change takes.
+// A replica that its settled leader does not count as a member: it is stopped when that lasts
+// longer than a change takes. One whose host is away is nobody's until it comes back and says so
+// again.
 void ReplicaReconciler::stop_orphans(ReplicaGroup& kernel) {
     const auto* leader = settled_leader(kernel);
+    std::vector<ReplicaId> away;
     for (const auto& [replica, status] : kernel.view.replicas()) {
         const auto key = std::make_pair(kernel.id, replica);
         if (leader->membership.is_member(replica)) {
             orphans_.erase(key);
             continue;
         }
+        if (!hosts_.up(status.host)) {
+            orphans_.erase(key);
+            away.push_back(replica);
+            continue;
+        }
         const auto since = orphans_.try_emplace(key, clock_.now()).first->second;
-        if (hosts_.up(status.host) && clock_.now() - since > options_.orphan_grace) {
+        if (clock_.now() - since > options_.orphan_grace) {
             log_info("gateway",
                      "kernel {}: replica {} on {} was removed from its group: stopping it",
                      kernel.id.value.str(), replica.value, status.host.value);
             orphans_[key] = clock_.now();
             kernels_.stop_replica(kernel.id, replica, status.host);
         }
+    }
+    for (const auto replica : away) {
+        kernel.view.remove(replica);
     }
 }
 

@@ -9,6 +9,7 @@ namespace {
 using testing::GatewayHarness;
 using ::testing::HasSubstr;
 using testing::milliseconds;
+using ::testing::Not;
 
 class Repair : public GatewayHarness {
 protected:
@@ -139,6 +140,24 @@ TEST_F(Repair, AReplicaThatWasRemovedIsStoppedWhenItsHostIsBack) {
     ASSERT_EQ(1U, stops.size());
     EXPECT_EQ("h4", stops[0].first);
     EXPECT_EQ(ReplicaId{9}, stops[0].second.replica);
+}
+
+// Its host was cut off before the change and counted as up until after it.
+TEST_F(Repair, AReplicaThatWasRemovedIsNotShownWhileItsHostIsAway) {
+    group_.strangers = {1};
+    group_.replicas.push_back({.id = 9, .host = "h4"});
+    group_.leader = 2;
+    report(group_);
+    const auto row = [&] { return rest("GET", "/api/nbos/kernels/" + group_.kernel).body; };
+    advance(milliseconds(500));
+    EXPECT_THAT(row(), HasSubstr("\"h1\""));
+    lose("h1", HostState::kDown);
+    advance(milliseconds(500));
+    EXPECT_THAT(row(), Not(HasSubstr("\"h1\"")));
+    up("h1");
+    report(group_);
+    advance(milliseconds(12'000));
+    EXPECT_EQ(1U, link_.take<cluster::StopReplica>().size());
 }
 
 TEST_F(Repair, WhatAnEarlierGatewayBeganIsFinished) {
