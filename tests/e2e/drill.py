@@ -21,6 +21,7 @@ FAILS_BEYOND = 4        # times the aim
 LINES = 60              # of the running cell, ten a second
 LINES_PAST_GRACE = 900  # of one that must be stopped
 STATE_BYTES = 120_000_000
+WRITES_TO_FULL = 5       # of STATE_BYTES, two spare segments of 64 MiB and what is freed meanwhile
 CELL_LIMIT_S = 150
 
 SETUP = """
@@ -279,8 +280,21 @@ class Drill:
         if self.fault.bites_late:
             if self.phase == "membership change":
                 return  # what it cannot write any more is not for this host
-            poll("the host has stopped", lambda: not self.cluster.machines[host].runs(), 30)
+            self._write_until_it_stops(host)
         self.cluster.wait_replicas(self.kernel, timeout=90, without=[host])
+
+    def _write_until_it_stops(self, host):
+        """A log writes over its own emptied segments first: a large write or two may still fit."""
+        def stopped():
+            return not self.cluster.machines[host].runs()
+
+        for _ in range(WRITES_TO_FULL):
+            with contextlib.suppress(TimeoutError):
+                poll("the host has stopped", stopped, 5)
+                return
+            self.fault.follow(self.cluster, host)
+            self._finish(self._cell(self.second, LARGE, bytes=STATE_BYTES))
+        poll("the host has stopped", stopped, 30)
 
     def _heal(self, host):
         if self._healed.acquire(blocking=False):
