@@ -259,7 +259,10 @@ void KernelReplica::on(const replica::WasReset&) {
     run_.reset();
     started_.reset();
     claimed_.reset();
-    waiting_.clear();
+    // The log may be replayed: what was asked after this restart, or a later one, waits on.
+    std::erase_if(waiting_, [this](const auto& message) {
+        return message.incarnation < machine_.incarnation();
+    });
     asked_.clear();
     interpreter_.start_or_keep_survivor();
     changed();  // at once: who asked the old interpreter something has to ask again
@@ -510,15 +513,15 @@ void KernelReplica::interpreter_ended(const std::string& why) {
 
 void KernelReplica::send_waiting() {
     while (!waiting_.empty()) {
-        ports_.interpreters.send(*interpreter_.id(), waiting_.front());
+        ports_.interpreters.send(*interpreter_.id(), waiting_.front().message);
         waiting_.pop_front();
     }
 }
 
-void KernelReplica::to_interpreter(const jupyter::Message& message) {
+void KernelReplica::to_interpreter(const cluster::ClientMessage& message) {
     if (interpreter_.id() && interpreter_.describe(machine_.sequence()) != "starting" &&
         !interpreter_.failed()) {
-        ports_.interpreters.send(*interpreter_.id(), message);
+        ports_.interpreters.send(*interpreter_.id(), message.message);
     } else if (waiting_.size() < limits_.waiting_messages_max) {
         waiting_.push_back(message);
     }

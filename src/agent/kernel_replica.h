@@ -140,7 +140,7 @@ private:
     cluster::CellEnded ended_cell(const std::string& session, const std::string& msg_id,
                                   const replica::Finished& finished, replica::Ending ending) const;
     void reply(std::uint64_t request, const Status& status);
-    void to_interpreter(const jupyter::Message& message);
+    void to_interpreter(const cluster::ClientMessage& message);
     std::optional<ReplicaId> executor() const;
     void step_member_change();
     void answer_restarts();
@@ -183,7 +183,7 @@ private:
     std::optional<Instant> isolated_since_;  // no majority of the kernel's hosts is heard
     std::string own_loss_;                   // why user code of the standing claim of ours is gone
     std::optional<Instant> idle_since_;      // the interpreter, with its cell not complete
-    std::deque<jupyter::Message> waiting_;
+    std::deque<cluster::ClientMessage> waiting_;  // for an interpreter
     HeardMarks marks_;
     std::map<std::uint64_t, std::string> restarts_;                     // request -> session
     std::map<std::uint64_t, std::vector<cluster::CellId>> interrupts_;  // request -> cells

@@ -22,7 +22,7 @@ void KernelReplica::handle(const cluster::ClientMessage& message) {
         submit(message);
     } else if (message.message.channel != jupyter::Channel::kStdin || !run_ ||
                run_->take_answer(message.message)) {
-        to_interpreter(message.message);
+        to_interpreter(message);
     }
 }
 

@@ -264,6 +264,26 @@ TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
 }
 
 // Found by platform_sim_test.
+// Its agent drops what waited for the interpreter of before.
+TEST_F(Channels, WhatWasAskedBeforeARestartByOthersIsAskedAgainOrEnds) {
+    group_.incarnation = 1;
+    report(group_);
+    auto client = connect(group_.kernel, "s1");
+    client.send("shell", "complete_request", "q1");
+    client.send("shell", "comm_msg", "c1");
+    auto asked = link_.take<cluster::ClientMessage>();
+    ASSERT_EQ(2U, asked.size());
+    EXPECT_EQ(1U, asked[0].second.incarnation);
+    client.take();
+    group_.incarnation = 2;
+    report(group_);
+    asked = link_.take<cluster::ClientMessage>();
+    ASSERT_EQ(1U, asked.size());
+    EXPECT_EQ(2U, asked[0].second.incarnation);
+    EXPECT_EQ("q1", jupyter::parse_header(asked[0].second.message.header)->msg_id);
+    EXPECT_THAT(client.take(), ElementsAre("iopub status busy < c1", "iopub status idle < c1"));
+}
+
 TEST_F(Channels, AQuestionOutlivesItsInterpreterAndIsAnsweredOnce) {
     auto client = connect(group_.kernel, "s1");
     client.send("shell", "complete_request", "q1");

@@ -44,6 +44,9 @@ std::unique_ptr<policy::PlacementPolicy> default_placement() {
     return std::move(*made);
 }
 
+// Answers go to every gateway: no two of them may use the same numbers.
+std::uint64_t first_request(const Uuid& random) { return random.hi ^ random.lo; }
+
 }  // namespace
 
 // One client's WebSocket to one kernel.
@@ -79,7 +82,7 @@ Gateway::Gateway(GatewayConfig config, Kernelspecs specs, Ports ports)
       specs_(std::move(specs)),
       ports_(std::move(ports)),
       factory_(ports_.clock, ports_.new_uuid),
-      calls_(hosts_, ports_.link, ports_.new_uuid().lo),
+      calls_(hosts_, ports_.link, first_request(ports_.new_uuid())),
       placement_(default_placement()),
       system_(ports_.clock, hosts_, calls_, config_.system, config_.id),
       table_({ports_.clock, hosts_, ports_.link, [this] { return system_.view.leader(); },

@@ -371,8 +371,10 @@ void KernelChannels::pump() {
             request.sent = true;
             request.sent_to = *target;
             request.connection = connection;
+            request.incarnation = incarnation_.value_or(replica::kAnyIncarnation);
             note_comm(*target, request.header.msg_type, request.message.content);
-            shared_.link.send(*target, cluster::ClientMessage{kernel_, request.message});
+            shared_.link.send(
+                *target, cluster::ClientMessage{kernel_, request.message, request.incarnation});
         } else if (lost && request.busy && !request.idle) {
             end_request(request, "");  // it was answered, only its idle is missing
         }

@@ -125,6 +125,7 @@ private:
         ClientId client;
         HostId sent_to;
         std::uint64_t connection = 0;
+        std::uint64_t incarnation = 0;  // that it was sent to
         bool sent = false;
         bool busy = false;
         bool replied = false;

@@ -410,6 +410,11 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
         return;
     }
     incarnation_ = incarnation;
+    for (auto& request : requests_) {
+        if (request.sent && request.incarnation < incarnation) {
+            request.connection = 0;  // as if with its connection: asked again, or ended
+        }
+    }
     std::vector<PendingCell*> old;
     for (auto& cell : cells_.all()) {
         if (cell.incarnation < incarnation) {
