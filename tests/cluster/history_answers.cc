@@ -161,13 +161,12 @@ void AnswerChecker::hear_question(const Record& record, const std::string& key, 
                    : place == kBusy ? request.busies
                                     : request.idles;
     const auto& connection = connections_[record.client];
-    if (connection.unnamed && connection.number > 1) {
-        return;  // what it heard before it said who it is, is kept for it, too
-    }
+    // What it heard before it said who it is, is kept for it, too.
+    const bool twice = connection.unnamed && connection.number > 1;
     // How often its gateway has asked replicas for it, another one does not know.
     const bool moved = connection.moves > request.moves;
     const auto most = request.asked + gateways_gone_;
-    if (place != kNothing && place != kOutput && ++number > most && !moved) {
+    if (place != kNothing && place != kOutput && ++number > most && !moved && !twice) {
         say(fmt::format("{} was asked {} times and has {} times its {}", key, request.asked, number,
                         kNames[place]),
             record);
