@@ -59,6 +59,7 @@ void ReplicaInterpreter::stop() {
     stopped_ = true;
     retry_at_.reset();
     ready_ = survives_ = false;
+    survivor_.reset();
     expected_.reset();
     if (id_) {
         port_.discard(*id_);
@@ -119,6 +120,7 @@ bool ReplicaInterpreter::on_applied(Sequence sequence, bool ok, const std::strin
 void ReplicaInterpreter::on_ended(const std::string& why) {
     id_.reset();
     survives_ = false;
+    survivor_.reset();  // it may have said what it has while the log was still being read
     expected_.reset();
     fail(why);
 }
