@@ -263,7 +263,6 @@ TEST_F(Channels, AQuestionIsAskedAgainOfTheNextOwnerAndItsStatusStaysPaired) {
                                            "iopub status idle < q1"));
 }
 
-// Found by platform_sim_test.
 // Its agent drops what waited for the interpreter of before.
 TEST_F(Channels, WhatWasAskedBeforeARestartByOthersIsAskedAgainOrEnds) {
     group_.incarnation = 1;
@@ -284,6 +283,7 @@ TEST_F(Channels, WhatWasAskedBeforeARestartByOthersIsAskedAgainOrEnds) {
     EXPECT_THAT(client.take(), ElementsAre("iopub status busy < c1", "iopub status idle < c1"));
 }
 
+// Found by platform_sim_test.
 TEST_F(Channels, AQuestionOutlivesItsInterpreterAndIsAnsweredOnce) {
     auto client = connect(group_.kernel, "s1");
     client.send("shell", "complete_request", "q1");
