@@ -56,6 +56,22 @@ TEST_F(Arrivals, WhatIsAskedAgainOnArrivalIsAnsweredWhateverTheHostsBelieve) {
                                            "iopub status idle < m1"));
 }
 
+// Its old gateway took it for one that listens, and said so of what it asked for here.
+TEST_F(Arrivals, WhatWasAskedForOnArrivalIsToldFromItsBusyOn) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.recalled_by = "s1";
+    ended.outputs = {stream("o1", "s1", "m1", "all of it")};
+    ended.heard = {{"s1", "o1"}};
+    tell("h1", ended);
+    let_in();
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < m1", HasSubstr("iopub stream all of it < m1"),
+                            "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

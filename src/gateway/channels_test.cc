@@ -372,6 +372,8 @@ TEST_F(Channels, ARestartEndsWhatWaitedAndHoldsWhatComesMeanwhile) {
     report(group_);  // the new incarnation's reports come before the answer
     tell("h1", cluster::Reply{.request = restarts[0].second.request});
     EXPECT_EQ(200, answered);
+    EXPECT_THAT(cells_sent(), IsEmpty());  // nobody has told how `old` ends
+    advance(milliseconds(2001));
     EXPECT_THAT(
         client.take(),
         ElementsAre("iopub status busy < old", "iopub error KernelRestarted < old",
@@ -380,6 +382,38 @@ TEST_F(Channels, ARestartEndsWhatWaitedAndHoldsWhatComesMeanwhile) {
     started(group_, "h1", "s1", "new");
     ASSERT_EQ(1U, client.socket->messages.size());
     EXPECT_EQ(group_.session, jupyter::parse_header(client.socket->messages[0].header)->session);
+}
+
+// The log's word, and no guess: another gateway gives the same answer.
+TEST_F(Channels, WhatARestartMeantForACellIsAskedOfTheHosts) {
+    auto client = connect(group_.kernel, "s1");
+    client.execute("old");
+    client.execute("lost");
+    cells_sent();
+    link_.take<cluster::Recall>();
+    group_.incarnation = 1;
+    group_.session = "anew";
+    report(group_);
+    EXPECT_THAT(client.take(), IsEmpty());
+    client.execute("new");
+    EXPECT_THAT(cells_sent(), IsEmpty());
+    auto ended = end_of(group_, "s1", "old");
+    ended.reply.reset();
+    ended.ending = replica::Ending::kCancelled;
+    ended.recalled_by = "s1";
+    tell("h1", ended);
+    for (int i = 0; i < 2; ++i) {
+        for (const auto& [host, recall] : link_.take<cluster::Recall>()) {
+            tell(host, cluster::Reply{.request = recall.request});
+        }
+    }
+    EXPECT_THAT(
+        client.take(),
+        ElementsAre("iopub status busy < old", "shell execute_reply aborted < old",
+                    "iopub status idle < old", "iopub status busy < lost",
+                    "iopub error KernelRestarted < lost",
+                    "shell execute_reply error KernelRestarted < lost", "iopub status idle < lost"));
+    EXPECT_THAT(cells_sent(), ElementsAre("h1 new"));
 }
 
 TEST_F(Channels, AKernelThatCannotStartSaysWhyAndHarmsNoOther) {

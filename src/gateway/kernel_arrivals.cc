@@ -170,10 +170,12 @@ void KernelChannels::catch_up(const cluster::CatchUp& news) {
     drop_kept(news.session, news.asked_by, news.msg_id);
     auto& arriving = found->second;
     arriving.running.clear();
-    if (!news.knows_it_runs) {
+    // Asked for while it waits: whatever hosts believe, no other gateway can have told it.
+    const bool asked = arriving.asked.contains({news.asked_by, news.msg_id});
+    if (asked || !news.knows_it_runs) {
         arriving.running.push_back(shared_.factory.status(session_, cell->parent, "busy"));
     }
-    const auto outputs = unheard(news.outputs, news.heard);
+    const auto outputs = unheard(news.outputs, asked ? std::string() : news.heard);
     arriving.running.insert(arriving.running.end(), outputs.begin(), outputs.end());
     for (const auto& output : news.outputs) {
         cell->shown.add(jupyter::string_field(output.header, "msg_id"));
@@ -218,7 +220,9 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
     ended_.add(ended.session, ended.msg_id);
     answered_here_.add(ended.session, ended.msg_id);
     drop_kept(session, ended.session, ended.msg_id);
-    const auto heard = ended.heard.find(session);
+    const bool asked = arriving != arriving_.end() &&
+                       arriving->second.asked.contains({ended.session, ended.msg_id});
+    const auto heard = asked ? ended.heard.end() : ended.heard.find(session);
     const auto& factory = shared_.factory;
     const auto parent =
         ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id);

@@ -159,10 +159,6 @@ void KernelChannels::take(ClientId id, jupyter::Message message) {
     }
 }
 
-std::uint64_t KernelChannels::asking_incarnation() const {
-    return restarting_ ? restart_target_ : incarnation_.value_or(0);
-}
-
 void KernelChannels::take_cell(ClientId id, jupyter::Message message,
                                const jupyter::Header& header) {
     touch();
@@ -183,7 +179,7 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
                      .client = id,
                      .incarnation = asking_incarnation()};
     cell.parent = cell.request.header;
-    if (!failure_.empty() && !restarting_) {
+    if (!failure_.empty() && !between_incarnations()) {
         answer_failed_cell(cell, "KernelFailed", failure_);
         return;
     }
@@ -210,7 +206,7 @@ void KernelChannels::take_request(ClientId id, jupyter::Message message, jupyter
     }
     answered_.remove(header.session, header.msg_id);  // asked again: it is answered again
     Request request{.message = std::move(message), .header = std::move(header), .client = id};
-    if (!failure_.empty() && !restarting_) {
+    if (!failure_.empty() && !between_incarnations()) {
         end_request(request, failure_);
         return;
     }
@@ -227,8 +223,8 @@ bool KernelChannels::answer_kernel_info(ClientId id, const jupyter::Message& mes
                                         const jupyter::Header& header) {
     const auto info = shared_.infos.find(spec_);
     const auto client = clients_.clients().find(id);
-    if (info == shared_.infos.end() || client == clients_.clients().end() || restarting_ ||
-        !failure_.empty()) {
+    if (info == shared_.infos.end() || client == clients_.clients().end() ||
+        between_incarnations() || !failure_.empty()) {
         return false;
     }
     const auto* running = cells_.running();
@@ -356,7 +352,7 @@ std::optional<HostId> KernelChannels::next_executor() const {
 
 void KernelChannels::pump() {
     const auto target = view_.owner();
-    if (restarting_ || !failure_.empty() || !target) {
+    if (between_incarnations() || !failure_.empty() || !target) {
         return;
     }
     const auto connection = shared_.hosts.connection(*target);
@@ -461,6 +457,9 @@ void KernelChannels::tick() {
     }
     end_held_cells();
     end_arrivals();
+    if (entering_ && now() >= entering_->deadline) {
+        finish_entering();
+    }
     send_marks(true);
     watch_comms();
     pump();

@@ -144,6 +144,14 @@ private:
         std::set<cluster::CellId> asked;  // while it waits: the answer is news, whatever it heard
     };
 
+    // The kernel was restarted, and hosts are being asked how cells of the time before end.
+    struct Entering {
+        std::uint64_t incarnation = 0;
+        std::string session;
+        Instant deadline{};
+        std::size_t unanswered = 0;
+    };
+
     Instant now() const { return shared_.clock.now(); }
     // ---- kernel_arrivals.cc ----
     void await_news(ClientId id, ClientTable::Client client);
@@ -199,7 +207,10 @@ private:
     void send_mark(ClientTable::Client& client);
     void recall(const std::string& session);
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
-    void enter_incarnation(std::uint64_t incarnation);
+    // ---- kernel_restarts.cc ----
+    void enter_incarnation(std::uint64_t incarnation, const std::string& session);
+    void finish_entering();
+    bool between_incarnations() const;
     std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to
     void answer_failed_cell(PendingCell& cell, std::string_view ename, std::string_view evalue);
     void end_request(Request& request, std::string_view why);
@@ -245,6 +256,7 @@ private:
     replica::Fence fence_;                     // the highest seen
     std::uint32_t stale_queued_ = 0;           // reported before the last end of a cell
     bool restarting_ = false;
+    std::optional<Entering> entering_;
     bool after_old_ones_ = false;  // taken up again: cells of the time before may still be ending
     std::size_t holds_ = 0;
     std::optional<Instant> held_up_since_;

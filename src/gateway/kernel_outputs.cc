@@ -380,14 +380,10 @@ void KernelChannels::status_changed() {
                 cell.incarnation = *incarnation_;
             }
         }
-        const bool newest = best->incarnation >= *incarnation_;
-        enter_incarnation(best->incarnation);  // its old cells end in the session that they ran in
-        if (newest && !best->options.session.empty()) {
-            session_ = best->options.session;
-        }
+        enter_incarnation(best->incarnation, best->options.session);
     }
     watch_comms();
-    if (const auto why = view_.failure(); !why.empty() && !restarting_) {
+    if (const auto why = view_.failure(); !why.empty() && !between_incarnations()) {
         fail(why);
     } else if (why.empty() && view_.idle_or_busy()) {
         failure_.clear();
@@ -401,65 +397,6 @@ void KernelChannels::interpreter_lost(const HostId& host) {
             request.connection = 0;  // as if with its connection: asked again, or ended
         }
     }
-}
-
-// The kernel was restarted, by us or by someone else: what was asked before ends without a result.
-// The hosts have told of most cells; of these they had no way to.
-void KernelChannels::enter_incarnation(std::uint64_t incarnation) {
-    if (!incarnation_ || incarnation <= *incarnation_) {
-        return;
-    }
-    incarnation_ = incarnation;
-    for (auto& request : requests_) {
-        if (request.sent && request.incarnation < incarnation) {
-            request.connection = 0;  // as if with its connection: asked again, or ended
-        }
-    }
-    std::vector<PendingCell*> old;
-    for (auto& cell : cells_.all()) {
-        if (cell.incarnation < incarnation) {
-            old.push_back(&cell);
-        }
-    }
-    for (auto* cell : old) {
-        const bool may_have_begun = cell->busy || cell->foreign || !cell->sent_to.value.empty();
-        const auto told = cell->held_end;  // its outputs were waited for
-        end_cell(*cell, told.value_or(cluster::CellEnded{
-                            .kernel = kernel_,
-                            .session = cell->session,
-                            .msg_id = cell->msg_id,
-                            .ending = may_have_begun ? replica::Ending::kReset
-                                                     : replica::Ending::kCancelled}));
-    }
-    stdin_host_.reset();
-    close_comms(comms_.take_all(), "");
-}
-
-void KernelChannels::begin_restart() {
-    restarting_ = true;
-    restart_target_ = incarnation_.value_or(0) + 1;
-    for (auto& request : requests_) {
-        if (request.sent) {
-            end_request(request, "the kernel was restarted");
-        }
-    }
-    forget_done_requests();
-}
-
-void KernelChannels::end_restart(const std::string& session) {
-    failure_.clear();
-    if (!incarnation_) {
-        incarnation_ = 0;
-    }
-    enter_incarnation(restart_target_);
-    session_ = session;
-    restarting_ = false;
-    pump();
-}
-
-void KernelChannels::abandon_restart() {
-    restarting_ = false;
-    status_changed();
 }
 
 void KernelChannels::fail(const std::string& why) {
