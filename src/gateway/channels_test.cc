@@ -407,12 +407,12 @@ TEST_F(Channels, WhatARestartMeantForACellIsAskedOfTheHosts) {
             tell(host, cluster::Reply{.request = recall.request});
         }
     }
-    EXPECT_THAT(
-        client.take(),
-        ElementsAre("iopub status busy < old", "shell execute_reply aborted < old",
-                    "iopub status idle < old", "iopub status busy < lost",
-                    "iopub error KernelRestarted < lost",
-                    "shell execute_reply error KernelRestarted < lost", "iopub status idle < lost"));
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < old", "shell execute_reply aborted < old",
+                            "iopub status idle < old", "iopub status busy < lost",
+                            "iopub error KernelRestarted < lost",
+                            "shell execute_reply error KernelRestarted < lost",
+                            "iopub status idle < lost"));
     EXPECT_THAT(cells_sent(), ElementsAre("h1 new"));
 }
 
