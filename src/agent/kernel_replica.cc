@@ -326,8 +326,7 @@ void KernelReplica::submit(const cluster::ClientMessage& message) {
 void KernelReplica::pump_submits() {
     while (!submits_.empty()) {
         const auto& first = submits_.front();
-        if (machine_.knows(first.session, first.msg_id) ||
-            first.incarnation < machine_.incarnation()) {
+        if (machine_.knows(first.session, first.msg_id)) {
             submits_.pop_front();
             submit_proposed_at_.reset();
             continue;

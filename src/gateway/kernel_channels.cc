@@ -352,6 +352,9 @@ std::optional<HostId> KernelChannels::next_executor() const {
 
 void KernelChannels::pump() {
     const auto target = view_.owner();
+    if (entering_ && !restarting_ && failure_.empty() && target) {
+        pump_old_cells(*target);
+    }
     if (between_incarnations() || !failure_.empty() || !target) {
         return;
     }
@@ -457,9 +460,7 @@ void KernelChannels::tick() {
     }
     end_held_cells();
     end_arrivals();
-    if (entering_ && now() >= entering_->deadline) {
-        finish_entering();
-    }
+    enter_when_ready();
     send_marks(true);
     watch_comms();
     pump();

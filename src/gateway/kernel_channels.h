@@ -18,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/ports.h"
 #include "cluster/rpc.h"
@@ -149,7 +150,6 @@ private:
         std::uint64_t incarnation = 0;
         std::string session;
         Instant deadline{};
-        std::size_t unanswered = 0;
     };
 
     Instant now() const { return shared_.clock.now(); }
@@ -209,8 +209,13 @@ private:
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
     // ---- kernel_restarts.cc ----
     void enter_incarnation(std::uint64_t incarnation, const std::string& session);
+    void enter_when_ready();
     void finish_entering();
+    std::vector<PendingCell*> old_cells();  // of the time before, while entering
+    void pump_old_cells(const HostId& target);
     bool between_incarnations() const;
+    std::uint64_t newest_incarnation() const;  // that is known
+    void name_incarnation();
     std::uint64_t asking_incarnation() const;  // that a cell asked for now belongs to
     void answer_failed_cell(PendingCell& cell, std::string_view ename, std::string_view evalue);
     void end_request(Request& request, std::string_view why);

@@ -350,6 +350,7 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
             client.saw_busy = false;
         }
     }
+    enter_when_ready();
 }
 
 void KernelChannels::answer_failed_cell(PendingCell& cell, std::string_view ename,

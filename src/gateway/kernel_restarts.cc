@@ -1,5 +1,6 @@
 // From one incarnation of a kernel to the next: what was asked before a restart ends without a
 // result, and how is the log's word, so that every gateway gives the same answer.
+#include <algorithm>
 #include <utility>
 
 #include "gateway/kernel_channels.h"
@@ -9,25 +10,24 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{2};  // with hosts that cannot say how a cell ended
 
-bool may_have_begun(const PendingCell& cell) {
-    return cell.busy || cell.foreign || !cell.sent_to.value.empty();
-}
-
 }  // namespace
 
 bool KernelChannels::between_incarnations() const { return restarting_ || entering_; }
 
-std::uint64_t KernelChannels::asking_incarnation() const {
-    if (restarting_) {
-        return restart_target_;
-    }
+std::uint64_t KernelChannels::newest_incarnation() const {
     return entering_ ? entering_->incarnation : incarnation_.value_or(0);
 }
 
-// Restarted by us or by someone else. The hosts have told of most cells how they end; of the others
-// they are asked, and until then the new incarnation waits.
+// Under a restart it is not known: others may have restarted the kernel, too.
+std::uint64_t KernelChannels::asking_incarnation() const {
+    return restarting_ ? replica::kAnyIncarnation : newest_incarnation();
+}
+
+// Restarted by us or by someone else. The hosts have told of most cells how they end. The others
+// are sent once more, as of the time before: they never run, and the log has their end. Until then
+// the new incarnation waits.
 void KernelChannels::enter_incarnation(std::uint64_t incarnation, const std::string& session) {
-    const auto newest = entering_ ? entering_->incarnation : incarnation_.value_or(0);
+    const auto newest = newest_incarnation();
     if (incarnation <= newest) {
         if (incarnation == newest && !session.empty()) {
             (entering_ ? entering_->session : session_) = session;
@@ -39,51 +39,56 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation, const std::str
             request.connection = 0;  // as if with its connection: asked again, or ended
         }
     }
-    std::set<std::string> askers;
-    for (const auto& cell : cells_.all()) {
-        if (cell.incarnation < incarnation && !cell.held_end && may_have_begun(cell)) {
-            askers.insert(cell.session);
+    entering_ =
+        Entering{.incarnation = incarnation, .session = session, .deadline = now() + kPatience};
+    for (auto* cell : old_cells()) {
+        cell->may_have_begun = cell->busy || cell->foreign || !cell->sent_to.value.empty();
+        cell->sent_to = HostId{};
+        if (cell->foreign && !cell->is_recalled) {
+            ask_how_it_ends(*cell);
         }
     }
-    entering_ = Entering{.incarnation = incarnation,
-                         .session = session,
-                         .deadline = now() + kPatience,
-                         .unanswered = askers.size()};
-    if (askers.empty()) {
-        finish_entering();
-        return;
-    }
-    for (const auto& asker : askers) {
-        shared_.actions.recall(
-            kernel_, asker, [this, alive = std::weak_ptr<bool>(alive_), incarnation](Status) {
-                const bool waits =
-                    !alive.expired() && entering_ && entering_->incarnation == incarnation;
-                if (waits && --entering_->unanswered == 0) {
-                    finish_entering();
-                    pump();
-                }
-            });
-    }
+    enter_when_ready();
 }
 
-// Cells that nobody has told of have no end in the log, or one too old to be told again.
-void KernelChannels::finish_entering() {
-    const auto entered = *std::exchange(entering_, std::nullopt);
-    incarnation_ = entered.incarnation;
+std::vector<PendingCell*> KernelChannels::old_cells() {
     std::vector<PendingCell*> old;
     for (auto& cell : cells_.all()) {
-        if (cell.incarnation < entered.incarnation) {
+        if (cell.incarnation < entering_->incarnation) {
             old.push_back(&cell);
         }
     }
+    return old;
+}
+
+void KernelChannels::pump_old_cells(const HostId& target) {
+    for (auto* cell : old_cells()) {
+        if (PendingCells::due(*cell, target, false, shared_.hosts, view_, now())) {
+            send_cell(*cell, target);
+        }
+    }
+}
+
+void KernelChannels::enter_when_ready() {
+    if (entering_ && (old_cells().empty() || now() >= entering_->deadline)) {
+        finish_entering();
+        pump();
+    }
+}
+
+// The log may have no end of the cells that are left.
+void KernelChannels::finish_entering() {
+    const auto old = old_cells();
+    const auto entered = *std::exchange(entering_, std::nullopt);
+    incarnation_ = entered.incarnation;
     for (auto* cell : old) {
         const auto told = cell->held_end;  // its outputs were waited for
         end_cell(*cell, told.value_or(cluster::CellEnded{
                             .kernel = kernel_,
                             .session = cell->session,
                             .msg_id = cell->msg_id,
-                            .ending = may_have_begun(*cell) ? replica::Ending::kReset
-                                                            : replica::Ending::kCancelled}));
+                            .ending = cell->may_have_begun ? replica::Ending::kReset
+                                                           : replica::Ending::kCancelled}));
     }
     stdin_host_.reset();
     close_comms(comms_.take_all(), "");
@@ -94,7 +99,7 @@ void KernelChannels::finish_entering() {
 
 void KernelChannels::begin_restart() {
     restarting_ = true;
-    restart_target_ = asking_incarnation() + 1;
+    restart_target_ = newest_incarnation() + 1;
     for (auto& request : requests_) {
         if (request.sent) {
             end_request(request, "the kernel was restarted");
@@ -105,17 +110,29 @@ void KernelChannels::begin_restart() {
 
 void KernelChannels::end_restart(const std::string& session) {
     failure_.clear();
-    restarting_ = false;
     if (!incarnation_) {
         incarnation_ = 0;
     }
-    enter_incarnation(restart_target_, session);
+    const auto* best = view_.best();  // its hosts have reported before they answered
+    enter_incarnation(std::max(restart_target_, best == nullptr ? 0 : best->incarnation), session);
+    restarting_ = false;
+    name_incarnation();
     pump();
 }
 
 void KernelChannels::abandon_restart() {
     restarting_ = false;
+    name_incarnation();
     status_changed();
+}
+
+// Of what was asked under the restart.
+void KernelChannels::name_incarnation() {
+    for (auto& cell : cells_.all()) {
+        if (cell.incarnation == replica::kAnyIncarnation) {
+            cell.incarnation = newest_incarnation();
+        }
+    }
 }
 
 }  // namespace nbos::gateway

@@ -39,8 +39,8 @@ struct Submit {           // numbers and queues a cell; a repeated (session, msg
     bool stop_on_error = true;
     bool numbered = true;  // it shows an execution count: not silent, and kept in the history
     Bytes request;         // encoded jupyter::Message
-    // That it was asked for: void in a later one, because its client was told that a restart ended
-    // it. kAnyIncarnation: whatever it is.
+    // That it was asked for: in a later one it ends at once, as what a restart ended.
+    // kAnyIncarnation: whatever it is.
     std::uint64_t incarnation = kAnyIncarnation;
 };
 struct Claim {

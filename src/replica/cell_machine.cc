@@ -102,9 +102,6 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
     if (entry.msg_id.empty()) {
         return add_void(events, "a Submit without a message id");
     }
-    if (entry.incarnation != kAnyIncarnation && entry.incarnation < incarnation_) {
-        return add_void(events, "a Submit from before a restart of the kernel");
-    }
     const Id id{entry.session, entry.msg_id};
     if (queued_ids_.contains(id)) {
         events.push_back(SubmitRepeated{entry.session, entry.msg_id, std::nullopt});
@@ -120,6 +117,11 @@ void CellMachine::on(const Submit& entry, Fence, Events& events) {
                     .stop_on_error = entry.stop_on_error,
                     .numbered = entry.numbered,
                     .request = entry.request};
+    if (entry.incarnation != kAnyIncarnation && entry.incarnation < incarnation_) {
+        end_unqueued(std::move(cell), "the kernel was restarted before this cell reached it",
+                     events);
+        return;
+    }
     const bool too_many = queue_.size() >= limits_.queued_cells_max;
     // A single request above the limit is still served: only a queue can be too long.
     const bool too_large =

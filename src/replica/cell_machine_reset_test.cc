@@ -5,13 +5,14 @@
 namespace nbos::replica {
 namespace {
 
-TEST_F(MachineTest, ASubmitFromBeforeARestartIsVoid) {
+TEST_F(MachineTest, ASubmitFromBeforeARestartEndsAtOnceAndNeverRuns) {
     apply(Reset{"s2"});
     auto late = Submit{"client", "m1", true, true, {}, 0};
-    EXPECT_TRUE(is_void(late));
+    EXPECT_EQ(only<CellEnded>(apply(late)).ending, Ending::kCancelled);
     late.incarnation = 1;
-    only<CellQueued>(apply(late));
-    only<CellQueued>(apply(Submit{"client", "m2", true, true, {}}));
+    EXPECT_EQ(only<SubmitRepeated>(apply(late)).finished->ending, Ending::kCancelled);
+    only<CellQueued>(apply(Submit{"client", "m2", true, true, {}, 1}));
+    only<CellQueued>(apply(Submit{"client", "m3", true, true, {}}));
 }
 
 TEST_F(MachineTest, AResetInMidCellEndsEverythingAndEmptiesTheState) {
