@@ -97,6 +97,19 @@ TEST_F(Arrivals, WhatOneSessionHasHeardIsNoEndForTheOneThatAsked) {
     EXPECT_THAT(asker.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
+// It asked there, and gets its answer there: one that waits here would be its second.
+TEST_F(Arrivals, AnAnswerIsNotKeptForASessionThatMayBeAtAnotherGateway) {
+    auto client = connect(group_.kernel, "s1");
+    let_in();
+    client.drop();
+    spoken(group_, "h1", said("shell", "complete_reply", "r", "s1", "q1", R"({"status": "ok"})"));
+    auto back = connect(group_.kernel, "s1");
+    let_in();
+    EXPECT_THAT(back.take(), ::testing::IsEmpty());
+    spoken(group_, "h1", said("shell", "complete_reply", "r", "s1", "q2", R"({"status": "ok"})"));
+    EXPECT_THAT(back.take(), ElementsAre("shell complete_reply ok < q2"));
+}
+
 // Nobody tells its end any more: whoever asked for it has heard it through the other gateway.
 TEST_F(Arrivals, ACellOfAnotherGatewayThatEndedUnseenDoesNotRunForEver) {
     auto other = connect(group_.kernel, "");

@@ -22,6 +22,13 @@ bool KernelChannels::is_client(const PendingCell& cell) const {
     return !cell.foreign || !shared_.together() || clients_.knows(cell.session);
 }
 
+// Not only expected back: it may be at another gateway for good.
+bool KernelChannels::is_here(const std::string& session) const {
+    return clients_.hears(session) ||
+           std::any_of(arriving_.begin(), arriving_.end(),
+                       [&session](const auto& one) { return one.second.client.is_of(session); });
+}
+
 void KernelChannels::await_news(ClientId id, ClientTable::Client client) {
     const auto session = client.session;
     const bool here =

@@ -167,6 +167,7 @@ private:
                                           const std::string& last_heard) const;
     void tell_heard(const std::string& session, const HeardMark& mark);
     bool is_client(const PendingCell& cell) const;
+    bool is_here(const std::string& session) const;
     void refuse(ClientId id, std::string_view payload, bool binary, jupyter::WsProtocol protocol,
                 const std::string& why);
     void take(ClientId id, jupyter::Message message);

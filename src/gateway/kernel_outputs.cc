@@ -192,7 +192,7 @@ void KernelChannels::reply(const HostId& from, const cluster::KernelOutput& outp
          ended_.contains(parent.session, parent.msg_id))) {
         return;  // a cell's reply comes with its end, when it is committed
     }
-    if (request == nullptr && shared_.together() && !clients_.knows(parent.session)) {
+    if (request == nullptr && shared_.together() && !is_here(parent.session)) {
         return;  // asked for by another gateway's client
     }
     clients_.send(request == nullptr ? ClientId{} : request->client, parent.session, message,
