@@ -42,7 +42,7 @@ struct PendingCell {
     bool told_why_it_waits = false;
     bool is_recalled = false;  // how it ends is being asked
     std::uint64_t incarnation = 0;
-    bool may_have_begun = false;  // before the restart under whose end it waits
+    bool may_have_begun = false;        // before the restart under whose end it waits
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
     // Clients' sessions that heard of it through a gateway that is gone: they know that it runs,
     // and all outputs up to this one (empty: from here on they hear everything).
