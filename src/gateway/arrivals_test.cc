@@ -72,6 +72,27 @@ TEST_F(Arrivals, WhatWasAskedForOnArrivalIsToldFromItsBusyOn) {
                             "shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
+// The hosts had no connection just then.
+TEST_F(Arrivals, WhatThisGatewayHasToldASessionItKnowsWithoutTheHosts) {
+    auto client = connect(group_.kernel, "s1");
+    let_in();
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    output(group_, "h1", stream("o1", "s1", "m1", "heard"));
+    client.take();
+    client.drop();
+    output(group_, "h1", stream("o2", "s1", "m1", "missed"));
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o1", "s1", "m1", "heard"), stream("o2", "s1", "m1", "missed")};
+    tell("h1", ended);
+    auto back = connect(group_.kernel, "s1");
+    ended.recalled_by = "s1";
+    tell("h1", ended);
+    let_in();
+    EXPECT_THAT(back.take(), ElementsAre(HasSubstr("iopub stream missed < m1"),
+                                         "shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

@@ -131,8 +131,13 @@ void ClientTable::close(ClientId id, Instant now) {
         return other.second.session == session;
     });
     if (!elsewhere) {
-        kept_for(session, now);
+        kept_for(session, now).told = client.mapped().told;
     }
+}
+
+HeardMark ClientTable::told_before(const std::string& session) const {
+    const auto kept = kept_.find(session);
+    return kept == kept_.end() ? HeardMark{} : kept->second.told;
 }
 
 void ClientTable::expect(const std::string& session, Instant now) {

@@ -62,6 +62,7 @@ public:
         std::shared_ptr<jupyter::WebSocket> socket;
         bool saw_busy = false;        // has been told that a cell is running
         std::deque<HeardMark> marks;  // what to tell the hosts of it
+        HeardMark told = {};          // the last that they were told
         int mark_credit = kMarksPerTick;
         // Sessions besides its own: a relay's local clients. What was kept for one of them goes to
         // whoever names it, or says a message of it.
@@ -105,6 +106,8 @@ public:
     void drop_kept(const std::string& session, const Which& which);
     // The cells of its own whose reply is kept for a session, by message id.
     std::vector<std::string> kept_replies(const std::string& session) const;
+    // How far a session that is away had heard: hosts may have missed the word of it.
+    HeardMark told_before(const std::string& session) const;
     void keep_first(const std::string& session, const std::vector<jupyter::Message>& messages,
                     Instant now);
 
@@ -117,6 +120,7 @@ private:
         std::size_t bytes = 0;
         std::size_t dropped = 0;
         Instant since{};
+        HeardMark told = {};
     };
 
     void keep(Kept& kept, std::shared_ptr<const jupyter::Message> message);

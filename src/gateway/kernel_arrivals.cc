@@ -113,14 +113,30 @@ void KernelChannels::drop_kept(const std::string& session, const std::string& as
     });
 }
 
+// `said` by the hosts, who may not have been told what this gateway knows.
+KernelChannels::Heard KernelChannels::heard_of(const cluster::CellId& cell,
+                                               const std::string& session,
+                                               const std::optional<std::string>& said) const {
+    const auto told = clients_.told_before(session);
+    Heard heard{.knows = said.has_value(), .outputs = {}};
+    if (said && !said->empty()) {
+        heard.outputs.insert(*said);
+    }
+    if (told.asked_by == cell.session && told.msg_id == cell.msg_id && !told.msg_id.empty()) {
+        heard.knows = true;
+        heard.outputs.insert(told.output);
+    }
+    return heard;
+}
+
+// Behind the last one that was heard.
 std::vector<jupyter::Message> KernelChannels::unheard(const std::vector<jupyter::Message>& outputs,
-                                                      const std::string& last_heard) const {
-    const auto heard = std::find_if(outputs.begin(), outputs.end(), [&](const auto& output) {
-        return jupyter::string_field(output.header, "msg_id") == last_heard;
+                                                      const Heard& heard) const {
+    const auto last = std::find_if(outputs.rbegin(), outputs.rend(), [&](const auto& output) {
+        return heard.outputs.contains(jupyter::string_field(output.header, "msg_id"));
     });
     std::vector<jupyter::Message> news;
-    for (auto at = heard == outputs.end() ? outputs.begin() : heard + 1; at != outputs.end();
-         ++at) {
+    for (auto at = last.base(); at != outputs.end(); ++at) {
         if (jupyter::string_field(at->header, "msg_type") == "status") {
             continue;
         }
@@ -179,10 +195,14 @@ void KernelChannels::catch_up(const cluster::CatchUp& news) {
     arriving.running.clear();
     // Asked for while it waits: whatever hosts believe, no other gateway can have told it.
     const bool asked = arriving.asked.contains({news.asked_by, news.msg_id});
-    if (asked || !news.knows_it_runs) {
+    const auto heard =
+        asked ? Heard{}
+              : heard_of({news.asked_by, news.msg_id}, news.session,
+                         news.knows_it_runs ? std::optional(news.heard) : std::nullopt);
+    if (!heard.knows) {
         arriving.running.push_back(shared_.factory.status(session_, cell->parent, "busy"));
     }
-    const auto outputs = unheard(news.outputs, asked ? std::string() : news.heard);
+    const auto outputs = unheard(news.outputs, heard);
     arriving.running.insert(arriving.running.end(), outputs.begin(), outputs.end());
     for (const auto& output : news.outputs) {
         cell->shown.add(jupyter::string_field(output.header, "msg_id"));
@@ -229,16 +249,19 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
     drop_kept(session, ended.session, ended.msg_id);
     const bool asked = arriving != arriving_.end() &&
                        arriving->second.asked.contains({ended.session, ended.msg_id});
-    const auto heard = asked ? ended.heard.end() : ended.heard.find(session);
+    const auto said = ended.heard.find(session);
+    const auto heard =
+        asked ? Heard{}
+              : heard_of({ended.session, ended.msg_id}, session,
+                         said == ended.heard.end() ? std::nullopt : std::optional(said->second));
     const auto& factory = shared_.factory;
     const auto parent =
         ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id);
     std::vector<jupyter::Message> news;
-    if (heard == ended.heard.end()) {
+    if (!heard.knows) {
         news.push_back(factory.status(session_, parent, "busy"));
     }
-    for (auto& output :
-         unheard(ended.outputs, heard == ended.heard.end() ? std::string() : heard->second)) {
+    for (auto& output : unheard(ended.outputs, heard)) {
         news.push_back(std::move(output));
     }
     if (ended.reply) {

@@ -145,6 +145,12 @@ private:
         std::set<cluster::CellId> asked;  // while it waits: the answer is news, whatever it heard
     };
 
+    // Of a cell, by a session that arrives.
+    struct Heard {
+        bool knows = false;             // that it runs
+        std::set<std::string> outputs;  // and all up to the last of these
+    };
+
     // The kernel was restarted, and hosts are being asked how cells of the time before end.
     struct Entering {
         std::uint64_t incarnation = 0;
@@ -163,8 +169,10 @@ private:
     void end_unseen(const std::string& session, const std::string& msg_id);
     void drop_kept(const std::string& session, const std::string& asked_by,
                    const std::string& msg_id);
+    Heard heard_of(const cluster::CellId& cell, const std::string& session,
+                   const std::optional<std::string>& said) const;
     std::vector<jupyter::Message> unheard(const std::vector<jupyter::Message>& outputs,
-                                          const std::string& last_heard) const;
+                                          const Heard& heard) const;
     void tell_heard(const std::string& session, const HeardMark& mark);
     bool is_client(const PendingCell& cell) const;
     bool is_here(const std::string& session) const;

@@ -138,8 +138,9 @@ void KernelChannels::drained(ClientId id) {
 void KernelChannels::send_mark(ClientTable::Client& client) {
     while (!client.marks.empty() && client.socket->queued_bytes() == 0 && client.mark_credit > 0) {
         --client.mark_credit;
-        tell_heard(client.session, client.marks.front());
+        client.told = client.marks.front();
         client.marks.pop_front();
+        tell_heard(client.session, client.told);
     }
 }
 
