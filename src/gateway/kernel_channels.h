@@ -84,7 +84,8 @@ public:
     void status_changed();  // the view has changed
     // Its interpreter ended, and what was asked of it with it.
     void interpreter_lost(const HostId& host);
-    void interrupted();  // nobody waits for input any more
+    // These do not wait for input any more; none: no cell does.
+    void interrupted(const std::vector<cluster::CellId>& cells);
 
     // While a restart is under way nothing is sent; what was asked before it ends without a result.
     void begin_restart();

@@ -2,6 +2,7 @@
 // there is an answer; and an answer that was lost on its way to the cell is sent again.
 //
 // The agent of the executor keeps the question, too, and asks it of a gateway that has just come.
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -87,9 +88,14 @@ void KernelChannels::send_answer(PendingCell::Question& question, const HostId& 
     shared_.link.send(to, cluster::ClientMessage{kernel_, *question.answer});
 }
 
-void KernelChannels::interrupted() {
+// Others were not hit: they go on waiting for an answer.
+void KernelChannels::interrupted(const std::vector<cluster::CellId>& cells) {
     for (auto& cell : cells_.all()) {
-        cell.question.reset();
+        const bool hit = std::find(cells.begin(), cells.end(),
+                                   cluster::CellId{cell.session, cell.msg_id}) != cells.end();
+        if (cells.empty() || hit) {
+            cell.question.reset();
+        }
     }
 }
 

@@ -301,7 +301,7 @@ void KernelService::interrupt(KernelId id, Done done) {
     if (unnamed) {
         kernel->channels.hold_cells();
     }
-    call_interrupt(id, std::move(cells), false, [this, id, unnamed, done](Status status) {
+    call_interrupt(id, cells, false, [this, id, unnamed, cells, done](Status status) {
         auto* interrupted = find(id);
         if (unnamed && interrupted != nullptr) {
             interrupted->channels.release_cells();
@@ -309,7 +309,7 @@ void KernelService::interrupt(KernelId id, Done done) {
         const bool away =
             interrupted != nullptr && interrupted->reported() && interrupted->lacks_majority();
         if (status && interrupted != nullptr) {
-            interrupted->channels.interrupted();
+            interrupted->channels.interrupted(cells);
         } else if (!status && status.error().code == Errc::kTimeout && away) {
             status = interrupted->no_majority(
                 Certainty::kUnknown,

@@ -166,5 +166,21 @@ TEST_F(Questions, AnInterruptedQuestionIsNotAskedAgain) {
     EXPECT_THAT(again.take(), IsEmpty());
 }
 
+TEST_F(Questions, AnInterruptOfOthersLeavesAQuestionThatItDidNotHit) {
+    restart_gateway();
+    all_up();
+    report(group_);
+    auto other = connect(group_.kernel, "s2");
+    other.execute("m2");
+    EXPECT_EQ(0, rest("POST", "/api/kernels/" + group_.kernel + "/interrupt").status);
+    started(group_, "h2", "s1", "m1");  // only now is it known here
+    output(group_, "h2", said("stdin", "input_request", "q1", "s1", "m1", R"({"prompt": "?"})"));
+    for (const auto& [host, interrupt] : link_.take<cluster::Interrupt>()) {
+        tell(host, cluster::Reply{.request = interrupt.request});
+    }
+    auto asker = connect(group_.kernel, "s1");
+    EXPECT_THAT(asker.take(), Contains("stdin input_request ? < m1"));
+}
+
 }  // namespace
 }  // namespace nbos::gateway
