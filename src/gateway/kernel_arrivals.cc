@@ -157,7 +157,7 @@ void KernelChannels::end_unseen(const std::string& session, const std::string& m
     const auto ended = cells_.take(*cell);
     ended_.add(session, msg_id);
     if (ended.busy) {
-        broadcast(shared_.factory.status(session_, ended.parent, "idle"));
+        broadcast(shared_.factory.status(speaker(ended), ended.parent, "idle"));
     }
 }
 
@@ -189,6 +189,9 @@ void KernelChannels::catch_up(const cluster::CatchUp& news) {
         cell =
             &foreign_cell(news.asked_by, news.msg_id, made_up_header(news.asked_by, news.msg_id));
     }
+    for (const auto& output : news.outputs) {
+        note_output(*cell, output);
+    }
     release_held(*cell, true);  // the others; for this one it is among what follows
     drop_kept(news.session, news.asked_by, news.msg_id);
     auto& arriving = found->second;
@@ -200,7 +203,7 @@ void KernelChannels::catch_up(const cluster::CatchUp& news) {
               : heard_of({news.asked_by, news.msg_id}, news.session,
                          news.knows_it_runs ? std::optional(news.heard) : std::nullopt);
     if (!heard.knows) {
-        arriving.running.push_back(shared_.factory.status(session_, cell->parent, "busy"));
+        arriving.running.push_back(shared_.factory.status(speaker(*cell), cell->parent, "busy"));
     }
     const auto outputs = unheard(news.outputs, heard);
     arriving.running.insert(arriving.running.end(), outputs.begin(), outputs.end());
@@ -254,26 +257,7 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         asked ? Heard{}
               : heard_of({ended.session, ended.msg_id}, session,
                          said == ended.heard.end() ? std::nullopt : std::optional(said->second));
-    const auto& factory = shared_.factory;
-    const auto parent =
-        ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id);
-    std::vector<jupyter::Message> news;
-    if (!heard.knows) {
-        news.push_back(factory.status(session_, parent, "busy"));
-    }
-    for (auto& output : unheard(ended.outputs, heard)) {
-        news.push_back(std::move(output));
-    }
-    if (ended.reply) {
-        news.push_back(*ended.reply);
-    } else if (const auto failure = failure_of(ended)) {
-        news.push_back(factory.error(session_, parent, failure->ename, failure->evalue));
-        news.push_back(factory.error_reply(jupyter::Channel::kShell, "execute_reply", session_,
-                                           parent, failure->ename, failure->evalue));
-    } else {
-        news.push_back(factory.aborted_reply(session_, parent));
-    }
-    news.push_back(factory.status(session_, parent, "idle"));
+    const auto news = told_again(ended, heard);
     if (arriving != arriving_.end()) {
         auto& before = arriving->second.ended;
         before.insert(before.end(), news.begin(), news.end());
@@ -284,6 +268,38 @@ void KernelChannels::recalled(const cluster::CellEnded& ended) {
         clients_.send_to_all(session, message, now());
     }
     tell_end(session, mark);
+}
+
+// What a session has not heard of a cell that has ended.
+std::vector<jupyter::Message> KernelChannels::told_again(const cluster::CellEnded& ended,
+                                                         const Heard& heard) const {
+    PendingCell cell{.session = ended.session, .msg_id = ended.msg_id};
+    cell.parent =
+        ended.reply ? ended.reply->parent_header : made_up_header(ended.session, ended.msg_id);
+    for (const auto& output : ended.outputs) {
+        note_output(cell, output);
+    }
+    const auto& factory = shared_.factory;
+    const auto& from = speaker(cell);
+    std::vector<jupyter::Message> news;
+    if (!heard.knows) {
+        news.push_back(factory.status(from, cell.parent, "busy"));
+    }
+    for (auto& output : unheard(ended.outputs, heard)) {
+        news.push_back(std::move(output));
+    }
+    if (ended.reply) {
+        news.push_back(*ended.reply);
+    } else if (const auto failure = failure_of(ended)) {
+        news.push_back(factory.error(from, cell.parent, failure->ename, failure->evalue));
+        news.push_back(factory.error_reply(jupyter::Channel::kShell, "execute_reply", from,
+                                           cell.parent, failure->ename, failure->evalue,
+                                           cell.execution_count));
+    } else {
+        news.push_back(factory.aborted_reply(from, cell.parent));
+    }
+    news.push_back(factory.status(from, cell.parent, "idle"));
+    return news;
 }
 
 void KernelChannels::tell_end(const std::string& session, const HeardMark& mark) {

@@ -248,7 +248,8 @@ bool KernelChannels::answer_kernel_info(ClientId id, const jupyter::Message& mes
     const auto still = clients_.clients().find(id);
     if (running != nullptr && still != clients_.clients().end()) {
         still->second.saw_busy = true;  // it came while the cell ran: this is the first it hears
-        clients_.send(id, header.session, factory.status(session_, running->parent, "busy"), now());
+        clients_.send(id, header.session,
+                      factory.status(speaker(*running), running->parent, "busy"), now());
     }
     return true;
 }

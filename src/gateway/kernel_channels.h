@@ -165,6 +165,8 @@ private:
     void arrive(ClientId id);
     void leave_early(ClientId id);
     void recalled(const cluster::CellEnded& ended);
+    std::vector<jupyter::Message> told_again(const cluster::CellEnded& ended,
+                                             const Heard& heard) const;
     void tell_end(const std::string& session, const HeardMark& mark);
     void end_arrivals();
     void end_unseen(const std::string& session, const std::string& msg_id);
@@ -200,6 +202,8 @@ private:
                const jupyter::Header& parent);
     PendingCell& foreign_cell(const std::string& session, const std::string& msg_id,
                               std::string parent);
+    static void note_output(PendingCell& cell, const jupyter::Message& output);
+    const std::string& speaker(const PendingCell& cell) const;
     void say_busy(PendingCell& cell);
     void take_back_why_it_waits(PendingCell& cell);  // kernel_waits.cc
     void show_output(PendingCell& cell, const std::string& id, const std::string& type,

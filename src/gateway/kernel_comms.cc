@@ -83,7 +83,7 @@ void KernelChannels::close_comms(const std::vector<std::string>& ids, const std:
 // In a cell that a reader sees: clients show no output that belongs to none.
 void KernelChannels::say_notice(const PendingCell& cell) {
     if (!notice_.empty() && !jupyter::bool_field(cell.request.content, "silent", false)) {
-        broadcast(shared_.factory.stream(session_, cell.parent, notice_));
+        broadcast(shared_.factory.stream(speaker(cell), cell.parent, notice_));
         notice_.clear();
     }
 }

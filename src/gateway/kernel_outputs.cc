@@ -82,9 +82,7 @@ void KernelChannels::show(const HostId& from, const cluster::KernelOutput& outpu
     if (!cell->shown.add(header.msg_id)) {
         return;
     }
-    if (header.msg_type == "execute_input") {
-        cell->execution_count = jupyter::uint_field(message.content, "execution_count");
-    }
+    note_output(*cell, message);
     say_busy(*cell);
     show_output(*cell, header.msg_id, header.msg_type, message);
 }
@@ -218,13 +216,28 @@ PendingCell& KernelChannels::foreign_cell(const std::string& session, const std:
                                   .sent_at = now()});
 }
 
+// What the gateway must know of it, should it have to answer the cell.
+void KernelChannels::note_output(PendingCell& cell, const jupyter::Message& output) {
+    if (cell.kernel_session.empty()) {
+        cell.kernel_session = jupyter::string_field(output.header, "session");
+    }
+    if (jupyter::string_field(output.header, "msg_type") == "execute_input") {
+        cell.execution_count = jupyter::uint_field(output.content, "execution_count");
+    }
+}
+
+// What the gateway says of a cell comes from the same incarnation as what its code has said.
+const std::string& KernelChannels::speaker(const PendingCell& cell) const {
+    return cell.kernel_session.empty() ? session_ : cell.kernel_session;
+}
+
 void KernelChannels::say_busy(PendingCell& cell) {
     if (std::exchange(cell.busy, true)) {
         return;
     }
     rate_.cell_begins();
     clients_.broadcast(
-        shared_.factory.status(session_, cell.parent, "busy"),
+        shared_.factory.status(speaker(cell), cell.parent, "busy"),
         [&cell](const std::string& session) { return !cell.heard.contains(session); });
     for (auto& [id, client] : clients_.clients()) {
         client.saw_busy = true;
@@ -319,6 +332,7 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
     }
     stale_queued_ = view_.queued();
     for (const auto& output : ended.outputs) {
+        note_output(cell, output);
         const auto header = jupyter::parse_header(output.header).value_or(jupyter::Header{});
         if (header.msg_type != "status" && cell.shown.add(header.msg_id)) {
             say_busy(cell);
@@ -334,16 +348,16 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
         if (answers) {
             clients_.send(cell.client, cell.session, *ended.reply, now());
         }
-        broadcast(shared_.factory.status(session_, cell.parent, "idle"));
+        broadcast(shared_.factory.status(speaker(cell), cell.parent, "idle"));
     } else if (const auto failure = failure_of(ended)) {
         answer_failed_cell(cell, failure->ename, failure->evalue);
     } else {
         say_busy(cell);
         if (answers) {
             clients_.send(cell.client, cell.session,
-                          shared_.factory.aborted_reply(session_, cell.parent), now());
+                          shared_.factory.aborted_reply(speaker(cell), cell.parent), now());
         }
-        broadcast(shared_.factory.status(session_, cell.parent, "idle"));
+        broadcast(shared_.factory.status(speaker(cell), cell.parent, "idle"));
     }
     note_heard(cell, {}, true);
     if (cells_.running() == nullptr) {
@@ -358,17 +372,17 @@ void KernelChannels::answer_failed_cell(PendingCell& cell, std::string_view enam
                                         std::string_view evalue) {
     const auto& factory = shared_.factory;
     if (!cell.busy) {
-        broadcast(factory.status(session_, cell.parent, "busy"));
+        broadcast(factory.status(speaker(cell), cell.parent, "busy"));
     }
     take_back_why_it_waits(cell);
-    broadcast(factory.error(session_, cell.parent, ename, evalue));
+    broadcast(factory.error(speaker(cell), cell.parent, ename, evalue));
     if (is_client(cell)) {
         clients_.send(cell.client, cell.session,
-                      factory.error_reply(Channel::kShell, "execute_reply", session_, cell.parent,
-                                          ename, evalue, cell.execution_count),
+                      factory.error_reply(Channel::kShell, "execute_reply", speaker(cell),
+                                          cell.parent, ename, evalue, cell.execution_count),
                       now());
     }
-    broadcast(factory.status(session_, cell.parent, "idle"));
+    broadcast(factory.status(speaker(cell), cell.parent, "idle"));
 }
 
 void KernelChannels::status_changed() {

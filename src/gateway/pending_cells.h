@@ -44,6 +44,9 @@ struct PendingCell {
     std::uint64_t incarnation = 0;
     bool may_have_begun = false;        // before the restart under whose end it waits
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
+    // The kernel's, which its interpreter speaks in; empty: it has said nothing. A restart gives
+    // the kernel another one, perhaps before the end of this cell is known.
+    std::string kernel_session;
     // Clients' sessions that heard of it through a gateway that is gone: they know that it runs,
     // and all outputs up to this one (empty: from here on they hear everything).
     std::map<std::string, std::string> heard;
