@@ -9,7 +9,7 @@ import struct
 from json import dumps, loads  # by name: user code may replace them in their module
 
 HELLO, ADOPT, ADOPTED, LOAD, APPLY, APPLIED, RUN, DELTA, SHUTDOWN = range(1, 10)
-RESUME, MESSAGE, SETTLED, EXPECT = range(10, 14)
+RESUME, MESSAGE, SETTLED, EXPECT, REPEATED = range(10, 15)
 
 FRAME_BYTES_MAX = (1 << 32) - 1
 _HEAD = struct.Struct("<IBI")

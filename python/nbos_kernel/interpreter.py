@@ -109,11 +109,16 @@ class NbosKernel(IPythonKernel):
             notice = self.session.msg("stream", {"name": "stderr", "text": text}, messages[0][1]["parent_header"])
             messages.insert(0, ("iopub", notice, []))
         for channel, message, buffers in messages:
-            parts = self.session.serialize(message)
+            try:
+                parts = self.session.serialize(message)
+            except Exception:  # the cell has changed since what it displayed
+                self.log.error("an output cannot be repeated", exc_info=True)
+                continue
             body = frames.pack_parts([*parts, *buffers])
             self._link.send(frames.MESSAGE, {"channel": channel}, body)
         if delta is not None:
             self._link.send(frames.DELTA, *delta)
+        self._link.send(frames.REPEATED, {})
 
     def _expect(self, claim):
         self._kept.expects = claim

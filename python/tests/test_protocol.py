@@ -351,6 +351,7 @@ def test_an_interpreter_waits_for_its_agent_and_repeats_its_cell(agent):
     assert b'"a\\n"' in b"".join(texts)
     assert b"nbos_kernel:" not in b"".join(texts)     # what the link says is no output of the cell
     assert repeated[-1][1]["msg_id"] == msg_id
+    assert frames.REPEATED in [kind for kind, _, _ in repeated]
     frames.send(link, frames.SHUTDOWN, {})
     assert agent.report()["token"] == python.token
     link.close()
@@ -363,6 +364,8 @@ def reconnected(agent, python):
     kind, hello, _ = frames.receive(python.link)
     assert kind == frames.HELLO
     frames.send(python.link, frames.RESUME, {})
+    while frames.receive(python.link)[0] != frames.REPEATED:
+        pass
     return hello["resume"]
 
 

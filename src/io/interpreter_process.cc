@@ -105,7 +105,8 @@ void InterpreterProcess::connect() {
         return std::make_unique<ZmqPort>(
             loop_, zmq_, kind, endpoint, identity,
             [this, channel](Frames frames) { take(channel, frames); },
-            channel == Channel::kIopub ? takes_outputs_ : ZmqPort::MayReceive{});
+            channel == Channel::kIopub ? ZmqPort::MayReceive([this] { return takes_outputs(); })
+                                       : ZmqPort::MayReceive{});
     };
     // stdin has the identity of shell: a kernel asks for input at the address of the request.
     iopub_ = open(ZmqKind::kSubscribe, Channel::kIopub, "");
@@ -113,6 +114,10 @@ void InterpreterProcess::connect() {
     stdin_ = open(ZmqKind::kDealer, Channel::kStdin, "agent-" + token_);
     control_ = open(ZmqKind::kDealer, Channel::kControl, "control-" + token_);
     probe();
+}
+
+bool InterpreterProcess::takes_outputs() const {
+    return !repeats_ && (!takes_outputs_ || takes_outputs_());
 }
 
 // A subscription takes a moment to arrive, and what is published before is lost: only an answer
@@ -148,6 +153,7 @@ void InterpreterProcess::adopt(const agent::Adoption& adoption, const std::strin
 
 void InterpreterProcess::resume() {
     phase_ = Phase::kAdopted;
+    repeats_ = true;
     state_->send(StateFrame::kResume, "{}");
     flush_waiting();
 }
@@ -217,6 +223,8 @@ void InterpreterProcess::take(StateFrame type, const std::string& header, Bytes 
         adopted(ok, jupyter::string_field(header, "error"));
     } else if (type == StateFrame::kMessage) {
         take_repeated(header, body);
+    } else if (type == StateFrame::kRepeated) {
+        repeats_ = false;
     } else if (callbacks_.frame) {
         const auto frame = callbacks_.frame;
         frame(type, header, std::move(body));

@@ -68,6 +68,7 @@ private:
     };
 
     void connect();
+    bool takes_outputs() const;
     void take(jupyter::Channel channel, const Frames& frames);
     void take(StateFrame type, const std::string& header, Bytes body);
     void take_repeated(const std::string& header, const Bytes& body);
@@ -82,6 +83,7 @@ private:
     Phase phase_ = Phase::kForked;
     pid_t pid_ = -1;
     std::optional<agent::Survivor> survivor_;
+    bool repeats_ = false;  // what it said before: outputs that came since wait behind that
     std::unique_ptr<StateSocket> state_;
     std::unique_ptr<ZmqPort> shell_;
     std::unique_ptr<ZmqPort> control_;

@@ -31,6 +31,7 @@ enum class StateFrame : std::uint8_t {
     kMessage,
     kSettled,
     kExpect,
+    kRepeated,
 };
 
 class StateSocket {

@@ -90,6 +90,16 @@ def test_a_running_cell_completes(cluster, kernel, kill, tmp_path):
         assert conversation.execute("kept['list']").text == "[1, 2]"
 
 
+def test_what_is_printed_meanwhile_overtakes_nothing(cluster, kernel):
+    """What was printed while no agent was there comes late: by then there is more."""
+    lines = 2500
+    with cluster.connect(kernel) as conversation:
+        code = f"import time\nfor i in range({lines}):\n    print(i, flush=True)\n    time.sleep(0.001)"
+        run = conversation.execute(code, during=lambda run: kill_all(cluster, kernel))
+        assert run.status == "ok", run.error
+        assert [int(line) for line in text_of(run).split()] == list(range(lines))
+
+
 def test_a_cell_that_ends_without_an_agent_is_not_lost(cluster, kernel, tmp_path):
     """The agent is stopped from starting again until the cell has ended."""
     with cluster.connect(kernel) as conversation:
