@@ -147,5 +147,55 @@ TEST_F(Arrivals, ACellOfAnotherGatewayThatEndedUnseenDoesNotRunForEver) {
     EXPECT_THAT(rest("GET", "/api/kernels/" + group_.kernel).body, HasSubstr("\"idle\""));
 }
 
+// More outputs than marks in a tick, and the socket took all of them before it dropped.
+TEST_F(Arrivals, AllThatASocketTookIsHeardThoughTheHostsWereNotToldYet) {
+    auto client = connect(group_.kernel, "s1");
+    let_in();
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    std::vector<jupyter::Message> all;
+    for (int i = 0; i < 40; ++i) {
+        all.push_back(stream("o" + std::to_string(i), "s1", "m1", "x" + std::to_string(i)));
+        output(group_, "h1", all.back());
+    }
+    EXPECT_EQ(41U, client.take().size());
+    std::string last;
+    for (const auto& [host, mark] : link_.take<cluster::Heard>()) {
+        last = mark.output;
+    }
+    client.drop();
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = all;
+    tell("h1", ended);
+    auto back = connect(group_.kernel, "s1");
+    ended.recalled_by = "s1";
+    ended.heard = {{"s1", last}};
+    tell("h1", ended);
+    let_in();
+    EXPECT_THAT(back.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
+TEST_F(Arrivals, HowFarASessionHeardIsKnownAfterASecondAbsence) {
+    auto client = connect(group_.kernel, "s1");
+    let_in();
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    output(group_, "h1", stream("o1", "s1", "m1", "heard"));
+    client.take();
+    client.drop();
+    auto again = connect(group_.kernel, "s1");
+    let_in();
+    again.take();
+    again.drop();
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o1", "s1", "m1", "heard")};
+    tell("h1", ended);
+    auto back = connect(group_.kernel, "s1");
+    ended.recalled_by = "s1";
+    tell("h1", ended);
+    let_in();
+    EXPECT_THAT(back.take(), ElementsAre("shell execute_reply ok < m1", "iopub status idle < m1"));
+}
+
 }  // namespace
 }  // namespace nbos::gateway

@@ -86,6 +86,7 @@ void ClientTable::Client::note(HeardMark mark) {
 }
 
 void ClientTable::open(ClientId id, Client client, const Missing& missing) {
+    client.told = told_before(client.session);
     clients_[id] = client;
     replay(client, client.session, missing);
     for (const auto& session : client.speaks_for) {
@@ -131,7 +132,9 @@ void ClientTable::close(ClientId id, Instant now) {
         return other.second.session == session;
     });
     if (!elsewhere) {
-        kept_for(session, now).told = client.mapped().told;
+        const auto& gone = client.mapped();
+        const bool all = gone.socket->queued_bytes() == 0 && !gone.marks.empty();
+        kept_for(session, now).told = all ? gone.marks.back() : gone.told;
     }
 }
 

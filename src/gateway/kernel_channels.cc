@@ -353,7 +353,7 @@ std::optional<HostId> KernelChannels::next_executor() const {
 
 void KernelChannels::pump() {
     const auto target = view_.owner();
-    if (entering_ && !restarting_ && failure_.empty() && target) {
+    if (entering_ && failure_.empty() && target) {
         pump_old_cells(*target);
     }
     if (between_incarnations() || !failure_.empty() || !target) {

@@ -310,12 +310,16 @@ bool KernelChannels::may_overtake(const HostId& from, const PendingCell& cell,
 
 void KernelChannels::end_held_cells() {
     constexpr std::chrono::seconds kPatience{2};
-    for (auto at = cells_.all().begin(); at != cells_.all().end();) {
-        auto& cell = *at++;
+    std::vector<cluster::CellEnded> due;  // an end may end others, too
+    for (const auto& cell : cells_.all()) {
         if (cell.held_end &&
             (now() - cell.held_at > kPatience || !may_overtake({}, cell, *cell.held_end))) {
-            const auto ended = *cell.held_end;
-            end_cell(cell, ended);
+            due.push_back(*cell.held_end);
+        }
+    }
+    for (const auto& ended : due) {
+        if (auto* cell = cells_.find(ended.session, ended.msg_id)) {
+            end_cell(*cell, ended);
         }
     }
 }
@@ -393,7 +397,9 @@ void KernelChannels::status_changed() {
         if (!incarnation_) {
             incarnation_ = best->incarnation;
             for (auto& cell : cells_.all()) {
-                cell.incarnation = *incarnation_;
+                if (cell.incarnation != replica::kAnyIncarnation) {
+                    cell.incarnation = *incarnation_;
+                }
             }
         }
         enter_incarnation(best->incarnation, best->options.session);

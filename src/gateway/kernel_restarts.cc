@@ -39,10 +39,11 @@ void KernelChannels::enter_incarnation(std::uint64_t incarnation, const std::str
             request.connection = 0;  // as if with its connection: asked again, or ended
         }
     }
+    close_comms(comms_.take_all(), "");
     entering_ =
         Entering{.incarnation = incarnation, .session = session, .deadline = now() + kPatience};
     for (auto* cell : old_cells()) {
-        cell->may_have_begun = cell->busy || cell->foreign || !cell->sent_to.value.empty();
+        cell->may_have_begun |= cell->busy || cell->foreign || !cell->sent_to.value.empty();
         cell->sent_to = HostId{};
         if (cell->foreign && !cell->is_recalled) {
             ask_how_it_ends(*cell);
@@ -72,6 +73,9 @@ void KernelChannels::pump_old_cells(const HostId& target) {
 void KernelChannels::enter_when_ready() {
     if (entering_ && (old_cells().empty() || now() >= entering_->deadline)) {
         finish_entering();
+        if (const auto why = view_.failure(); !why.empty() && !restarting_) {
+            fail(why);
+        }
         pump();
     }
 }
@@ -91,7 +95,6 @@ void KernelChannels::finish_entering() {
                                                            : replica::Ending::kCancelled}));
     }
     stdin_host_.reset();
-    close_comms(comms_.take_all(), "");
     if (!entered.session.empty()) {
         session_ = entered.session;  // the old cells have ended in the one that they ran in
     }
@@ -113,8 +116,17 @@ void KernelChannels::end_restart(const std::string& session) {
     if (!incarnation_) {
         incarnation_ = 0;
     }
-    const auto* best = view_.best();  // its hosts have reported before they answered
-    enter_incarnation(std::max(restart_target_, best == nullptr ? 0 : best->incarnation), session);
+    // Its host has reported before it answered; the leader perhaps not.
+    auto newest = restart_target_;
+    auto its_session = session;
+    for (const auto& [id, status] : view_.replicas()) {
+        if (status.incarnation > newest ||
+            (status.incarnation == newest && status.incarnation > 0)) {
+            newest = status.incarnation;
+            its_session = status.options.session;
+        }
+    }
+    enter_incarnation(newest, its_session);
     restarting_ = false;
     name_incarnation();
     pump();
@@ -123,6 +135,9 @@ void KernelChannels::end_restart(const std::string& session) {
 void KernelChannels::abandon_restart() {
     restarting_ = false;
     name_incarnation();
+    if (!failure_.empty()) {
+        answer_all(std::string(failure_));
+    }
     status_changed();
 }
 
