@@ -38,9 +38,14 @@ def pack_parts(parts):
     """Byte strings as one body: u32 length and bytes, each."""
     out = []
     for part in parts:
-        view = memoryview(part).cast("B")
+        view = _flat(memoryview(part))
         out += [struct.pack("<I", len(view)), view]
     return b"".join(out)
+
+
+def _flat(view):
+    """Its bytes, in C order: a cast refuses what is empty in a dimension, or lies otherwise."""
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
 def receive(sock):

@@ -102,7 +102,15 @@ class NbosKernel(IPythonKernel):
         return hello
 
     def _repeat(self, _header):
-        """Says again what the agent before may not have brought into the log. In the link's thread."""
+        """Says again what the agent before may not have brought into the log. In the link's thread.
+
+        The agent reads no output until it has heard the end of it: that is said whatever happens."""
+        try:
+            self._repeat_all()
+        finally:
+            self._link.send(frames.REPEATED, {})
+
+    def _repeat_all(self):
         lost, messages, delta = self._kept.repeat()
         if lost:
             text = f"({lost} outputs were lost while the agent of this host was down)\n"
@@ -110,15 +118,13 @@ class NbosKernel(IPythonKernel):
             messages.insert(0, ("iopub", notice, []))
         for channel, message, buffers in messages:
             try:
-                parts = self.session.serialize(message)
+                body = frames.pack_parts([*self.session.serialize(message), *buffers])
             except Exception:  # the cell has changed since what it displayed
                 self.log.error("an output cannot be repeated", exc_info=True)
                 continue
-            body = frames.pack_parts([*parts, *buffers])
             self._link.send(frames.MESSAGE, {"channel": channel}, body)
         if delta is not None:
             self._link.send(frames.DELTA, *delta)
-        self._link.send(frames.REPEATED, {})
 
     def _expect(self, claim):
         self._kept.expects = claim

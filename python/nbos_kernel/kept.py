@@ -80,7 +80,7 @@ class Kept:
         run = self._run
         if run is None or message["parent_header"].get("msg_id") != run["msg_id"]:
             return
-        size = _size(message["content"]) + sum(len(memoryview(b).cast("B")) for b in buffers)
+        size = _size(message["content"]) + sum(memoryview(b).nbytes for b in buffers)
         with self._lock:
             if run is not self._run:
                 return

@@ -86,10 +86,16 @@ class Link:
         if frame[0] == frames.SHUTDOWN:
             os._exit(0)
         if frame[0] in self._at_once:
-            self._at_once[frame[0]](frame[1])
+            self._serve_at_once(*frame[:2])
         else:
             self._schedule(self._deliver, self._connection, frame)
         return True
+
+    def _serve_at_once(self, kind, header):
+        try:
+            self._at_once[kind](header)
+        except Exception as error:  # this thread must outlive it: without it nobody hears the agent
+            os.write(2, f"nbos_kernel: frame {kind} of the agent failed: {error!r}\n".encode())
 
     def _deliver(self, connection, frame):
         with self._serve_lock:

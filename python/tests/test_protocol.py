@@ -413,3 +413,25 @@ def test_an_interpreter_that_nobody_comes_for_ends():
         assert (report["token"], report["exit"], report["signal"]) == (python.token, 0, 0)
     finally:
         agent.close()
+
+
+def test_buffers_of_any_layout_are_packed():
+    grid = memoryview(bytes(range(6))).cast("B", (2, 3))
+    every_other = memoryview(bytes(range(4)))[::2]
+    packed = b"\6\0\0\0" + bytes(range(6)) + b"\2\0\0\0" + bytes([0, 2]) + b"\0\0\0\0"
+    assert frames.pack_parts([grid, every_other, b""]) == packed
+
+
+def test_what_sends_arrays_of_any_layout_is_repeated(agent):
+    python = agent.start(outlives_agent_s=60)
+    python.start_cell(
+        "import numpy as np\n"
+        "from ipykernel.comm import Comm\n"
+        "comm = Comm(target_name='t', buffers=[np.empty((0, 3)), np.ones((2, 3))])\n"
+        "print('sent', flush=True)\n"
+        "while True: pass"
+    )
+    while python.receive(python.iopub)["msg_type"] != "stream":
+        pass
+    assert reconnected(agent, python)["run"] != {}
+    end(agent, python)
