@@ -15,11 +15,23 @@ bool has_live_interpreter(const cluster::KernelStatus& status) {
     return status.interpreter == "ready" || status.interpreter == "running";
 }
 
+bool is_behind(const cluster::KernelStatus& status) { return status.interpreter == "behind"; }
+
 }  // namespace
+
+// What this view says of the executor may be older than the move that was asked for: only that it
+// becomes the executor counts, not that it was one.
+void KernelView::update(const cluster::KernelStatus& status) {
+    const auto before = executor();
+    replicas_[status.replica] = status;
+    if (preferred_ && preferred_ != before && preferred_ == executor()) {
+        preferred_.reset();
+    }
+}
 
 bool KernelView::loses_interpreter(const cluster::KernelStatus& status) const {
     const auto lives = [](const cluster::KernelStatus& s) {
-        return has_live_interpreter(s) || s.interpreter == "behind";
+        return has_live_interpreter(s) || is_behind(s);
     };
     const auto found = replicas_.find(status.replica);
     return found != replicas_.end() && lives(found->second) && !lives(status);
@@ -79,8 +91,9 @@ KernelView::Fitness KernelView::fitness(const HostId& host) const {
         // A replica that left the group, or never joined it, has nothing to serve with.
         const bool member = reference != nullptr && reference->membership.is_member(id);
         if (status.host == host && member && !failed(status)) {
-            result = std::max(result,
-                              has_live_interpreter(status) ? Fitness::kReady : Fitness::kPresent);
+            result = std::max(result, has_live_interpreter(status) ? Fitness::kReady
+                                      : is_behind(status)          ? Fitness::kBehind
+                                                                   : Fitness::kPresent);
         }
     }
     return result;
@@ -104,12 +117,14 @@ std::optional<HostId> KernelView::owner() const {
 }
 
 std::optional<HostId> KernelView::owner(const std::function<bool(const HostId&)>& may) const {
-    const auto running = executor();
-    if (preferred_ && (preferred_ == running || !hosts_->up(*preferred_))) {
+    if (preferred_ && !hosts_->up(*preferred_)) {
         preferred_.reset();
     }
+    if (preferred_ && fitness(*preferred_) >= Fitness::kBehind && may(*preferred_)) {
+        return preferred_;
+    }
     std::vector<HostId> order;
-    for (const auto& candidate : {preferred_, running, leader()}) {
+    for (const auto& candidate : {preferred_, executor(), leader()}) {
         if (candidate) {
             order.push_back(*candidate);
         }
@@ -117,7 +132,7 @@ std::optional<HostId> KernelView::owner(const std::function<bool(const HostId&)>
     for (const auto& [id, status] : replicas_) {
         order.push_back(status.host);
     }
-    for (const auto wanted : {Fitness::kReady, Fitness::kPresent}) {
+    for (const auto wanted : {Fitness::kReady, Fitness::kBehind, Fitness::kPresent}) {
         for (const auto& host : order) {
             if (fitness(host) == wanted && may(host)) {
                 return host;

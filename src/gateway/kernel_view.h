@@ -20,7 +20,7 @@ class KernelView {
 public:
     explicit KernelView(const HostTable& hosts) : hosts_(&hosts) {}
 
-    void update(const cluster::KernelStatus& status) { replicas_[status.replica] = status; }
+    void update(const cluster::KernelStatus& status);
     // Whether `status`, which is newer, says that the replica's live interpreter is none any more.
     bool loses_interpreter(const cluster::KernelStatus& status) const;
     void remove(ReplicaId replica) { replicas_.erase(replica); }
@@ -54,11 +54,12 @@ public:
     bool idle_or_busy() const;     // some replica can serve
     std::uint32_t queued() const;  // cells that have not ended, in the log
 
-    // Asked-for executor of the next cell (migration); forgotten once it is, or when it goes away.
+    // Asked-for executor of the next cell (migration), also while it still catches up with the last
+    // one; forgotten once it runs one, or when it goes away.
     void prefer(const HostId& host) { preferred_ = host; }
 
 private:
-    enum class Fitness : std::uint8_t { kNone, kPresent, kReady };
+    enum class Fitness : std::uint8_t { kNone, kPresent, kBehind, kReady };
     Fitness fitness(const HostId& host) const;
 
     const HostTable* hosts_;

@@ -33,6 +33,22 @@ protected:
         const auto body = rest("GET", "/api/nbos/kernels/" + group_.kernel).body;
         return jupyter::string_field(body, "repair");
     }
+    void migrate_to(const std::string& host, std::uint64_t replica) {
+        gateway_->handle({.method = "POST",
+                          .target = "/api/nbos/kernels/" + group_.kernel + "/migrate",
+                          .headers = {{"authorization", "token secret"}},
+                          .body = R"({"to": ")" + host + R"("})"},
+                         [](const jupyter::HttpResponse&) {});
+        for (const auto& [to, lead] : link_.take<cluster::Lead>()) {
+            tell(to, cluster::Reply{.request = lead.request});
+        }
+        group_.leader = replica;
+        ++group_.term;
+    }
+    std::string next_cell_goes_to(testing::FakeClient& client) {
+        client.execute("m1");
+        return link_.take<cluster::ClientMessage>().at(0).first;
+    }
     Group group_;
 };
 
@@ -196,6 +212,41 @@ TEST_F(Repair, MigrationLeadsAVoterAndTheNextCellGoesThere) {
     EXPECT_EQ(
         404,
         rest("POST", "/api/nbos/kernels/" + group_.kernel + "/migrate", R"({"to": "h9"})").status);
+}
+
+TEST_F(Repair, TheNextCellGoesToWhereTheKernelWasMovedWhileThatCatchesUp) {
+    auto client = connect(group_.kernel, "s1");
+    group_.executor = 1;
+    report(group_);
+    migrate_to("h2", 2);
+    report(group_);
+    auto status = status_of(group_, group_.replicas[1]);
+    status.interpreter = "behind";
+    tell("h2", status);
+    EXPECT_EQ("h2", next_cell_goes_to(client));
+}
+
+TEST_F(Repair, NewsOfTheCellBeforeTheMoveDoNotUndoIt) {
+    auto client = connect(group_.kernel, "s1");
+    group_.executor = 2;  // of an older cell: that the last one ran on h1 is not known yet
+    report(group_);
+    migrate_to("h2", 2);
+    report(group_);
+    group_.executor = 1;
+    report(group_);
+    EXPECT_EQ("h2", next_cell_goes_to(client));
+}
+
+TEST_F(Repair, AMoveIsOverWithTheCellThatRanThere) {
+    auto client = connect(group_.kernel, "s1");
+    group_.executor = 1;
+    report(group_);
+    migrate_to("h2", 2);
+    group_.executor = 2;
+    report(group_);
+    group_.executor = 3;  // another gateway moved it on
+    report(group_);
+    EXPECT_EQ("h3", next_cell_goes_to(client));
 }
 
 TEST_F(Repair, MigrationToASpareHostMovesAReplicaFirst) {

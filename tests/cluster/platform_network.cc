@@ -63,7 +63,7 @@ void Network::queue(StreamId id, int to, Frame frame, bool bulk) {
     const auto stream = find(id);
     auto& half = stream->halves[to];
     auto& lane = bulk ? half.bulk : half.urgent;
-    if (!half.open) {
+    if (!half.open || stream->broken) {
         return;
     }
     const auto& from = stream->halves[1 - to].end.address;
@@ -226,11 +226,10 @@ void Network::break_streams(const Address& a, const Address& b) {
         const auto& x = stream->halves[0].end.address;
         const auto& y = stream->halves[1].end.address;
         if ((x == a && y == b) || (x == b && y == a)) {
-            for (int side = 0; side < 2; ++side) {
-                if (find(id)) {
-                    stream->halves[side].urgent.frames.clear();
-                    stream->halves[side].bulk.frames.clear();
-                }
+            stream->broken = true;
+            for (auto& half : stream->halves) {
+                half.urgent.frames.clear();
+                half.bulk.frames.clear();
             }
             for (int side = 0; side < 2; ++side) {
                 time_.after(delay(x, y), [this, id, side] {

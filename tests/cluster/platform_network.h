@@ -77,6 +77,7 @@ private:
     };
     struct Stream {
         Half halves[2];
+        bool broken = false;  // nothing arrives any more, and its ends are about to notice
     };
     using StreamPtr = std::shared_ptr<Stream>;
 

@@ -339,16 +339,16 @@ class Drill:
         kept, last = [number for _, number in done], max(run.count for run in runs.values())
         sizes = [number for number in kept if str(number) in self._noted("ended")]
         ask = f"log, {[f'large_{number}' for number in sizes]} == sorted(" \
-              "(name for name in globals() if name.startswith('large_')), key=lambda n: int(n[6:]))"
-        hosts = set()
+              "(name for name in globals() if name.startswith('large_')), key=lambda n: int(n[6:])), " \
+              "socket.gethostname()"
+        wanted = self.cluster.executor_host(self.kernel)
         for client in (self.first, self.second):
-            hosts.add(self.cluster.executor_host(self.kernel))
             run = client.execute(ask)
-            assert (run.status, run.text) == ("ok", f"({kept}, True)"), (run.error, run.text)
+            assert (run.status, run.text) == ("ok", f"({kept}, True, {wanted!r})"), \
+                (run.error, run.text, wanted)
             assert run.count > last, f"count {run.count} after {last}"
             last = run.count
-            self.cluster.migrate(self.kernel)
-        assert len(hosts) == 2, f"the executor did not move from {hosts}"
+            wanted = self.cluster.migrate(self.kernel)
 
     def _check_pauses(self):
         pauses = self.outcome.pauses
