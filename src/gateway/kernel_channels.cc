@@ -172,13 +172,11 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
         }
         return;
     }
-    const bool again = ended_.contains(header.session, header.msg_id);
     ended_.remove(header.session, header.msg_id);  // asked again: it is answered again
     PendingCell cell{.request = std::move(message),
                      .session = header.session,
                      .msg_id = header.msg_id,
                      .client = id,
-                     .ended_before = again,
                      .incarnation = asking_incarnation()};
     cell.parent = cell.request.header;
     if (!failure_.empty() && !between_incarnations()) {

@@ -220,7 +220,6 @@ private:
     void send_marks(bool new_turn);
     void send_mark(ClientTable::Client& client);
     void recall(const std::string& session);
-    void answer_again(PendingCell& cell, const cluster::CellEnded& ended);
     void end_cell(PendingCell& cell, const cluster::CellEnded& ended);
     // ---- kernel_restarts.cc ----
     void enter_incarnation(std::uint64_t incarnation, const std::string& session);

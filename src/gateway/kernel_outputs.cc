@@ -324,24 +324,9 @@ void KernelChannels::end_held_cells() {
     }
 }
 
-// To who asks: everybody else here has heard it.
-void KernelChannels::answer_again(PendingCell& cell, const cluster::CellEnded& ended) {
-    take_back_why_it_waits(cell);
-    for (const auto& message : told_again(ended, Heard{})) {
-        clients_.send(cell.client, cell.session, message, now());
-    }
-    tell_end(cell.session,
-             {.asked_by = cell.session, .msg_id = cell.msg_id, .output = {}, .done = true});
-}
-
 void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
     auto cell = cells_.take(pending);
     ended_.add(cell.session, cell.msg_id);
-    if (cell.ended_before && !cell.busy) {
-        answer_again(cell, ended);
-        enter_when_ready();
-        return;
-    }
     const bool answers = is_client(cell);
     if (answers) {
         answered_here_.add(cell.session, cell.msg_id);

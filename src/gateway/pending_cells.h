@@ -40,8 +40,7 @@ struct PendingCell {
     bool foreign = false;  // asked for through a gateway that is gone: never sent from here
     bool busy = false;     // its busy has been sent
     bool told_why_it_waits = false;
-    bool is_recalled = false;   // how it ends is being asked
-    bool ended_before = false;  // it is asked again, and everybody here has heard its end
+    bool is_recalled = false;  // how it ends is being asked
     std::uint64_t incarnation = 0;
     bool may_have_begun = false;        // before the restart under whose end it waits
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
