@@ -93,6 +93,27 @@ TEST_F(Arrivals, WhatThisGatewayHasToldASessionItKnowsWithoutTheHosts) {
                                          "shell execute_reply ok < m1", "iopub status idle < m1"));
 }
 
+TEST_F(Arrivals, AnEndThatIsAskedForAgainIsToldToThoseWhoHaveNotHeardIt) {
+    auto client = connect(group_.kernel, "s1");
+    auto other = connect(group_.kernel, "s2");
+    let_in();
+    client.execute("m1");
+    started(group_, "h1", "s1", "m1");
+    auto ended = end_of(group_, "s1", "m1");
+    ended.outputs = {stream("o1", "s1", "m1", "once")};
+    tell("h1", ended);
+    client.take();
+    other.take();
+    client.execute("m1");
+    tell("h1", ended);
+    EXPECT_THAT(client.take(),
+                ElementsAre("iopub status busy < m1", HasSubstr("iopub stream once < m1"),
+                            "shell execute_reply ok < m1", "iopub status idle < m1"));
+    EXPECT_THAT(other.take(), ElementsAre());
+    tell("h1", ended);  // the leader says it, too
+    EXPECT_THAT(client.take(), ElementsAre());
+}
+
 TEST_F(Arrivals, HostsAreToldOfAnEndThatWasKeptForASessionOnItsArrival) {
     auto client = connect(group_.kernel, "s1");
     client.execute("m1");

@@ -304,6 +304,19 @@ bool ClientTable::knows(const std::string& session) const {
     return kept_.contains(session) || hears(session);
 }
 
+std::set<std::string> ClientTable::listeners() const {
+    std::set<std::string> sessions;
+    for (const auto& [id, client] : clients_) {
+        sessions.insert(client.session);
+        sessions.insert(client.speaks_for.begin(), client.speaks_for.end());
+    }
+    for (const auto& [session, kept] : kept_) {
+        sessions.insert(session);
+    }
+    sessions.erase("");  // has not said who it is
+    return sessions;
+}
+
 void ClientTable::forget_old(Instant now) {
     std::erase_if(kept_,
                   [&](const auto& kept) { return now - kept.second.since > limits_.kept_for; });

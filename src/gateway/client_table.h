@@ -99,6 +99,7 @@ public:
     bool reach(ClientId id, const std::string& session, const jupyter::Message& message);
     bool hears(const std::string& session) const;  // connected
     bool knows(const std::string& session) const;  // connected, or away with messages kept
+    std::set<std::string> listeners() const;       // all sessions that it knows
     void forget_old(Instant now);
     // Of what is kept for a session: what it has heard through another gateway goes, and what it
     // has missed comes first.

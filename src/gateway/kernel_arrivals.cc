@@ -155,7 +155,7 @@ void KernelChannels::end_unseen(const std::string& session, const std::string& m
         return;
     }
     const auto ended = cells_.take(*cell);
-    ended_.add(session, msg_id);
+    ended_.add(session, msg_id, ended.busy ? clients_.listeners() : std::set<std::string>());
     if (ended.busy) {
         broadcast(shared_.factory.status(speaker(ended), ended.parent, "idle"));
     }

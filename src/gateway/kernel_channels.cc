@@ -172,11 +172,14 @@ void KernelChannels::take_cell(ClientId id, jupyter::Message message,
         }
         return;
     }
-    ended_.remove(header.session, header.msg_id);  // asked again: it is answered again
+    // Asked again: it is answered again, to those who have not heard its end.
+    auto told = ended_.remove(header.session, header.msg_id);
+    told.erase(header.session);
     PendingCell cell{.request = std::move(message),
                      .session = header.session,
                      .msg_id = header.msg_id,
                      .client = id,
+                     .told = std::move(told),
                      .incarnation = asking_incarnation()};
     cell.parent = cell.request.header;
     if (!failure_.empty() && !between_incarnations()) {
@@ -454,6 +457,11 @@ std::vector<cluster::CellId> KernelChannels::pending() const {
 }
 
 void KernelChannels::broadcast(const jupyter::Message& message) { clients_.broadcast(message); }
+
+void KernelChannels::broadcast(const PendingCell& cell, const jupyter::Message& message) {
+    clients_.broadcast(
+        message, [&cell](const std::string& session) { return !cell.told.contains(session); });
+}
 
 void KernelChannels::tick() {
     for (auto& cell : cells_.all()) {

@@ -248,6 +248,7 @@ private:
     Request* find_request(const std::string& session, const std::string& msg_id);
     void forget_done_requests();
     void broadcast(const jupyter::Message& message);
+    void broadcast(const PendingCell& cell, const jupyter::Message& message);
     void touch();
     ClientTable::Missing missing() const;
 

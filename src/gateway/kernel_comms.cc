@@ -82,7 +82,9 @@ void KernelChannels::close_comms(const std::vector<std::string>& ids, const std:
 
 // In a cell that a reader sees: clients show no output that belongs to none.
 void KernelChannels::say_notice(const PendingCell& cell) {
-    if (!notice_.empty() && !jupyter::bool_field(cell.request.content, "silent", false)) {
+    const bool all_hear = cell.told.empty();
+    if (all_hear && !notice_.empty() &&
+        !jupyter::bool_field(cell.request.content, "silent", false)) {
         broadcast(shared_.factory.stream(speaker(cell), cell.parent, notice_));
         notice_.clear();
     }

@@ -87,8 +87,8 @@ void KernelChannels::say_elided(const PendingCell& cell, std::string_view type) 
     const auto content = fmt::format(
         R"({{"data": {{"text/plain": {}}}, "metadata": {{}}, "transient": {{"display_id": "{}"}}}})",
         jupyter::json_quoted(line), cell.elided_display_id);
-    broadcast(
-        shared_.factory.make(jupyter::Channel::kIopub, type, speaker(cell), cell.parent, content));
+    broadcast(cell, shared_.factory.make(jupyter::Channel::kIopub, type, speaker(cell), cell.parent,
+                                         content));
 }
 
 }  // namespace nbos::gateway

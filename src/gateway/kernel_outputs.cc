@@ -92,7 +92,7 @@ void KernelChannels::deliver(PendingCell& cell, const HeldOutput& held) {
     const auto& id = held.last_id;
     const auto news = [&cell](const std::string& session) {
         const auto heard = cell.heard.find(session);
-        return heard == cell.heard.end() || heard->second.empty();
+        return !cell.told.contains(session) && (heard == cell.heard.end() || heard->second.empty());
     };
     for (const auto& part : jupyter::split_stream(output, shared_.stream_bytes_max,
                                                   [this] { return shared_.factory.new_uuid(); })) {
@@ -111,7 +111,8 @@ void KernelChannels::note_heard(const PendingCell& cell, const std::string& outp
     for (auto& [id, client] : clients_.clients()) {
         const auto heard = cell.heard.find(client.session);
         const bool behind = heard != cell.heard.end() && !heard->second.empty();
-        if (!client.session.empty() && (!behind || done)) {
+        const bool told = cell.told.contains(client.session);
+        if (!client.session.empty() && !told && (!behind || done)) {
             client.note(
                 {.asked_by = cell.session, .msg_id = cell.msg_id, .output = output, .done = done});
         }
@@ -236,11 +237,12 @@ void KernelChannels::say_busy(PendingCell& cell) {
         return;
     }
     rate_.cell_begins();
-    clients_.broadcast(
-        shared_.factory.status(speaker(cell), cell.parent, "busy"),
-        [&cell](const std::string& session) { return !cell.heard.contains(session); });
+    clients_.broadcast(shared_.factory.status(speaker(cell), cell.parent, "busy"),
+                       [&cell](const std::string& session) {
+                           return !cell.heard.contains(session) && !cell.told.contains(session);
+                       });
     for (auto& [id, client] : clients_.clients()) {
-        client.saw_busy = true;
+        client.saw_busy = client.saw_busy || !cell.told.contains(client.session);
     }
     take_back_why_it_waits(cell);
     say_notice(cell);
@@ -326,7 +328,7 @@ void KernelChannels::end_held_cells() {
 
 void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& ended) {
     auto cell = cells_.take(pending);
-    ended_.add(cell.session, cell.msg_id);
+    ended_.add(cell.session, cell.msg_id, clients_.listeners());
     const bool answers = is_client(cell);
     if (answers) {
         answered_here_.add(cell.session, cell.msg_id);
@@ -352,7 +354,7 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
         if (answers) {
             clients_.send(cell.client, cell.session, *ended.reply, now());
         }
-        broadcast(shared_.factory.status(speaker(cell), cell.parent, "idle"));
+        broadcast(cell, shared_.factory.status(speaker(cell), cell.parent, "idle"));
     } else if (const auto failure = failure_of(ended)) {
         answer_failed_cell(cell, failure->ename, failure->evalue);
     } else {
@@ -361,7 +363,7 @@ void KernelChannels::end_cell(PendingCell& pending, const cluster::CellEnded& en
             clients_.send(cell.client, cell.session,
                           shared_.factory.aborted_reply(speaker(cell), cell.parent), now());
         }
-        broadcast(shared_.factory.status(speaker(cell), cell.parent, "idle"));
+        broadcast(cell, shared_.factory.status(speaker(cell), cell.parent, "idle"));
     }
     note_heard(cell, {}, true);
     if (cells_.running() == nullptr) {
@@ -376,17 +378,17 @@ void KernelChannels::answer_failed_cell(PendingCell& cell, std::string_view enam
                                         std::string_view evalue) {
     const auto& factory = shared_.factory;
     if (!cell.busy) {
-        broadcast(factory.status(speaker(cell), cell.parent, "busy"));
+        broadcast(cell, factory.status(speaker(cell), cell.parent, "busy"));
     }
     take_back_why_it_waits(cell);
-    broadcast(factory.error(speaker(cell), cell.parent, ename, evalue));
+    broadcast(cell, factory.error(speaker(cell), cell.parent, ename, evalue));
     if (is_client(cell)) {
         clients_.send(cell.client, cell.session,
                       factory.error_reply(Channel::kShell, "execute_reply", speaker(cell),
                                           cell.parent, ename, evalue, cell.execution_count),
                       now());
     }
-    broadcast(factory.status(speaker(cell), cell.parent, "idle"));
+    broadcast(cell, factory.status(speaker(cell), cell.parent, "idle"));
 }
 
 void KernelChannels::status_changed() {
@@ -435,7 +437,7 @@ void KernelChannels::answer_all(const std::string& why) {
     failure_ = why;
     while (!cells_.empty()) {
         auto cell = cells_.take(cells_.all().front());
-        ended_.add(cell.session, cell.msg_id);
+        ended_.add(cell.session, cell.msg_id, clients_.listeners());
         answer_failed_cell(cell, "KernelFailed", why);
     }
     for (auto& request : requests_) {
@@ -450,7 +452,7 @@ void KernelChannels::shut_down() {
     while (!cells_.empty()) {
         auto cell = cells_.take(cells_.all().front());
         const bool may_have_begun = cell.busy || cell.foreign || !cell.sent_to.value.empty();
-        ended_.add(cell.session, cell.msg_id);
+        ended_.add(cell.session, cell.msg_id, clients_.listeners());
         answer_failed_cell(
             cell, "KernelFailed",
             fmt::format("{}{}", kWhy,

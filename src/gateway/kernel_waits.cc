@@ -23,15 +23,15 @@ void KernelChannels::hold_up(const std::string& why) {
     if (first.foreign || silent || std::exchange(first.told_why_it_waits, true)) {
         return;
     }
-    broadcast(shared_.factory.stream(speaker(first), first.parent,
-                                     "[NotebookOS] This cell waits: " + why + ".\n"));
+    broadcast(first, shared_.factory.stream(speaker(first), first.parent,
+                                            "[NotebookOS] This cell waits: " + why + ".\n"));
 }
 
 // Nothing of the notebook says later that it once waited.
 void KernelChannels::take_back_why_it_waits(PendingCell& cell) {
     if (std::exchange(cell.told_why_it_waits, false)) {
-        broadcast(shared_.factory.make(jupyter::Channel::kIopub, "clear_output", speaker(cell),
-                                       cell.parent, R"({"wait": false})"));
+        broadcast(cell, shared_.factory.make(jupyter::Channel::kIopub, "clear_output",
+                                             speaker(cell), cell.parent, R"({"wait": false})"));
     }
 }
 

@@ -35,25 +35,31 @@ std::string made_up_header(const std::string& session, const std::string& msg_id
                        jupyter::json_quoted(msg_id), jupyter::json_quoted(session));
 }
 
-void EndedCells::add(const std::string& session, const std::string& msg_id) {
-    if (!ids_.emplace(session, msg_id).second) {
+void EndedCells::add(const std::string& session, const std::string& msg_id,
+                     std::set<std::string> told) {
+    const auto [cell, added] = cells_.try_emplace({session, msg_id});
+    cell->second.merge(std::move(told));
+    if (!added) {
         return;
     }
     order_.emplace_back(session, msg_id);
     if (order_.size() > kEndedMax) {
-        ids_.erase(order_.front());
+        cells_.erase(order_.front());
         order_.pop_front();
     }
 }
 
-void EndedCells::remove(const std::string& session, const std::string& msg_id) {
-    if (ids_.erase({session, msg_id}) > 0) {
-        std::erase(order_, std::make_pair(session, msg_id));
+std::set<std::string> EndedCells::remove(const std::string& session, const std::string& msg_id) {
+    auto cell = cells_.extract({session, msg_id});
+    if (cell.empty()) {
+        return {};
     }
+    std::erase(order_, cell.key());
+    return std::move(cell.mapped());
 }
 
 bool EndedCells::contains(const std::string& session, const std::string& msg_id) const {
-    return ids_.contains({session, msg_id});
+    return cells_.contains({session, msg_id});
 }
 
 PendingCell* PendingCells::find(const std::string& session, const std::string& msg_id) {

@@ -40,7 +40,8 @@ struct PendingCell {
     bool foreign = false;  // asked for through a gateway that is gone: never sent from here
     bool busy = false;     // its busy has been sent
     bool told_why_it_waits = false;
-    bool is_recalled = false;  // how it ends is being asked
+    bool is_recalled = false;         // how it ends is being asked
+    std::set<std::string> told = {};  // sessions that heard its end, before it was asked for again
     std::uint64_t incarnation = 0;
     bool may_have_begun = false;        // before the restart under whose end it waits
     std::uint64_t execution_count = 0;  // that its execute_input showed; 0: not yet
@@ -82,15 +83,16 @@ struct PendingCell {
 // A header that clients can match, for a cell whose request this gateway never saw.
 std::string made_up_header(const std::string& session, const std::string& msg_id);
 
-// Ids of cells that ended, so that what agents repeat is not shown twice.
+// Cells that ended, so that what agents repeat is not shown twice, and who was told of their ends.
 class EndedCells {
 public:
-    void add(const std::string& session, const std::string& msg_id);
-    void remove(const std::string& session, const std::string& msg_id);
+    void add(const std::string& session, const std::string& msg_id,
+             std::set<std::string> told = {});
+    std::set<std::string> remove(const std::string& session, const std::string& msg_id);
     bool contains(const std::string& session, const std::string& msg_id) const;
 
 private:
-    std::set<std::pair<std::string, std::string>> ids_;
+    std::map<std::pair<std::string, std::string>, std::set<std::string>> cells_;
     std::deque<std::pair<std::string, std::string>> order_;
 };
 

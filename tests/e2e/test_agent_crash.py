@@ -76,7 +76,7 @@ def test_a_running_cell_completes(cluster, kernel, kill, tmp_path):
         conversation.execute(NAMES)
         run = conversation.execute(TICKS.format(path=str(effects)),
                                    during=lambda run: kill(cluster, kernel))
-        assert (run.status, run.statuses) == ("ok", ["busy", "idle"])
+        assert (run.status, run.statuses) == ("ok", ["busy", "idle"]), run.error
         assert text_of(run) == "".join(f"{i}\n" for i in range(30))
         assert run.outputs[-1][1]["data"]["text/plain"] == "'done'"
         assert len(run.inputs) == 1
