@@ -1,6 +1,7 @@
 #include "cli/agent_warden.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -94,6 +95,12 @@ int wait_for(pid_t agent, bool& asked_to_stop) {
     }
 }
 
+std::string why_given_up() {
+    return fmt::format(
+        ", {} times in a row within {} s of its start; it is given up, and its interpreters end",
+        kQuickCrashesMax, kQuick.count());
+}
+
 }  // namespace
 
 int guard_agent(const std::string& listen, const std::function<int(const AgentGround&)>& agent) {
@@ -129,7 +136,7 @@ int guard_agent(const std::string& listen, const std::function<int(const AgentGr
         quick_crashes = steady_clock::now() - started < kQuick ? quick_crashes + 1 : 0;
         if (asked_to_stop || quick_crashes == kQuickCrashesMax) {
             log_error("agent", "the agent was killed by signal {}{}", signal,
-                      asked_to_stop ? "" : ", too often to start it again");
+                      asked_to_stop ? std::string() : why_given_up());
             return 128 + signal;
         }
         log_warning("agent", "the agent was killed by signal {}; starting it again", signal);

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import poll
+from cluster import poll, process_below
 
 NAMES = "import os\nkept = {'list': [1]}\nos.getpid()"
 TICKS = """
@@ -19,6 +19,31 @@ for i in range(30):
 kept['list'].append(2)
 'done'
 """
+
+
+# A warden gives an agent up that was killed five times in a row, within two seconds of its start.
+QUICK_S = 2
+QUICK_MAX = 5
+
+
+def age_of(pid):
+    began = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - began / os.sysconf("SC_CLK_TCK")
+
+
+def agent_below(warden):
+    try:
+        return process_below(warden, "nbos-agent")
+    except AssertionError:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def settled(cluster):
+    """What the tests before have done to the agents does not count."""
+    agents = [cluster.agent_pid(row["id"]) for row in cluster.host_rows()]
+    poll("the agents run for a while", lambda: all(age_of(pid) > QUICK_S for pid in agents))
 
 
 def hosts_of(cluster, kernel):
@@ -88,6 +113,21 @@ def test_a_running_cell_completes(cluster, kernel, kill, tmp_path):
     cluster.migrate(kernel)
     with cluster.connect(kernel) as conversation:
         assert conversation.execute("kept['list']").text == "[1, 2]"
+
+
+def test_an_agent_that_keeps_dying_is_given_up_and_its_host_begins_anew(cluster, kernel):
+    with cluster.connect(kernel) as conversation:
+        conversation.execute(NAMES)
+        host = cluster.executor_host(kernel)
+        warden = cluster.process(host)["pid"]
+        for _ in range(1 + QUICK_MAX):  # the first of them has run for a while
+            agent = poll(f"an agent of {host}", lambda: agent_below(warden))
+            os.kill(agent, signal.SIGKILL)
+            poll("it has ended", lambda pid=agent: not Path(f"/proc/{pid}").exists())
+        poll("its warden has given up", lambda: cluster.process(host)["pid"] != warden, 30)
+        poll("the host is back", cluster.all_hosts_up, 30)
+        assert conversation.execute("kept['list']").text == "[1]"
+        cluster.wait_replicas(kernel)
 
 
 def test_what_is_printed_meanwhile_overtakes_nothing(cluster, kernel):
